@@ -1,0 +1,36 @@
+# Everything a developer or a curious visitor runs. Only Python 3.11+ and make are needed beforehand.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup check test format clean
+.DEFAULT_GOAL := help
+
+help: ## Say what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## Install veza-ops and all its tools into .venv
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[web,production,dev]'
+	@touch $@
+
+check: $(READY) ## Lint, check formatting and types, validate the definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/dagster definitions validate
+	$(BIN)/dg check defs
+
+test: $(READY) ## Run the whole test suite against a real PostgreSQL
+	$(BIN)/pytest -n 4 --dist loadgroup
+
+format: $(READY) ## Put the code into its standard form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .demo .bench .dagster_home .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,21 @@
+"""veza-ops finds ghost tracks and marks them failed: rows that an upload left in processing without a file.
+
+In reading order, each importing only from those before it:
+
+- `errors`: what can go wrong, in plain sentences
+- `database`: the connection to PostgreSQL, and its errors in plain words
+- `tracks`: the tracks table, what counts as stale, the guarded write. All the SQL
+- `storage`: from ``file_path`` to a verdict, the proof of storage. All access to Veza's files
+- `evidence`: every changed row written down, so that a run can be undone
+- `cleanup`: one cleanup: what it holds to, what its looks came to, its counts
+- `assets`: what the runs watch over
+- `resources`: `Database`, `Storage`, `EvidenceStore`: configuration and lifetime
+- `ops`: the steps: read config, call one rule, attach metadata
+- `jobs`, `schedules`, `sensors`: wiring
+- `definitions`: the inventory, and the only place that reads the environment
+"""
+
+from veza_ops.tracks import ORPHAN_TRACK_AGE_THRESHOLD
+
+__all__ = ["ORPHAN_TRACK_AGE_THRESHOLD"]
+__version__ = "0.1.0"

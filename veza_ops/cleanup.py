@@ -1,0 +1,205 @@
+"""One cleanup: what it holds to from the first step to the last, what its looks came to, and its counts.
+
+Between the table (`tracks`) and the files (`storage`) stand the decisions, and they know nothing of Dagster.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import NamedTuple, Self
+
+import sqlalchemy as sa
+
+from veza_ops.storage import Files, Proof, Verdict
+from veza_ops.tracks import Batch, Track, Tracks, database_now, orphan_message
+
+LISTED = 100
+"""Rows that a page shows; the whole list is in the evidence."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one run holds to: the time, taken once from the database's clock, and the known-good sample."""
+
+    now: str
+    cutoff: str
+    message: str
+    sample: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class StaleBatch:
+    """A batch of stale rows, under the sweep that found it."""
+
+    sweep: Sweep
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search came to: the sweep, and its rows in batches."""
+
+    sweep: Sweep | None
+    """None when there is no database to search."""
+    batches: tuple[StaleBatch, ...] = ()
+    advice: str | None = None
+    """The statement for an index that would make the search cheap, if it isn't."""
+
+    @property
+    def stale(self) -> int:
+        """How many rows were stale when the batches were laid out."""
+        return sum(each.batch.rows for each in self.batches)
+
+
+class Left(NamedTuple):
+    """A row, and the reason why it is as it is."""
+
+    track: Track
+    reason: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the stale rows.
+
+    ``stale = present + missing + unverifiable``, and, but in a dry run, ``missing = marked_failed + raced``.
+    """
+
+    stale: int = 0
+    present: int = 0
+    missing: int = 0
+    unverifiable: int = 0
+    raced: int = 0
+    """Missing, but changed or locked by somebody else before the write."""
+    marked_failed: int = 0
+
+    def __add__(self, other: Self) -> "Counts":
+        return Counts(**{name: count + asdict(other)[name] for name, count in asdict(self).items()})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the looks at one batch say."""
+
+    sweep: Sweep
+    batch: Batch
+    proof: Proof
+    present: int
+    missing: tuple[Left, ...] = field(repr=False)
+    unverifiable: tuple[Left, ...] = field(repr=False)
+
+    def counts(self, *, marked_failed: int = 0, raced: int = 0) -> Counts:
+        """The batch's counts, given what the write changed."""
+        missing, unverifiable = len(self.missing), len(self.unverifiable)
+        return Counts(
+            stale=self.present + missing + unverifiable,
+            present=self.present,
+            missing=missing,
+            unverifiable=unverifiable,
+            raced=raced,
+            marked_failed=marked_failed,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one batch, small enough to be gathered from any number of them."""
+
+    counts: Counts
+    proof: Proof
+    orphans: tuple[Left, ...] = ()
+    unverifiable: tuple[Left, ...] = ()
+    """The first of each; `LISTED` at most."""
+    oldest_orphan: str | None = None
+    newest_orphan: str | None = None
+    evidence: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+def find_stale(
+    connection: sa.Connection, tracks: Tracks, *, threshold: timedelta, batch_size: int, sample_size: int
+) -> Found:
+    """Take the time from the database, lay out the rows that are older in batches, and draw the known-good sample.
+
+    The sample is drawn only when there is something to check.
+    """
+    now = database_now(connection)
+    cutoff = str(now - threshold)
+    batches = tracks.batches(connection, tracks.stale(cutoff), size=batch_size)
+    sample = tracks.newest_playable(connection, sample_size) if batches else []
+    sweep = Sweep(str(now), cutoff, orphan_message(threshold), tuple(track.file_path for track in sample))
+    return Found(
+        sweep,
+        tuple(StaleBatch(sweep, batch) for batch in batches),
+        tracks.index_advice(connection, cutoff),
+    )
+
+
+def check(files: Files, sweep: Sweep, batch: Batch, tracks: Sequence[Track]) -> Checked:
+    """Prove the storage, look at the file of each of `tracks`, and prove the storage again.
+
+    Raises StorageNotProvenError. The proof is taken on both sides of the looks, so that a disk that went away and came
+    back between two proofs must have done so twice to be believed.
+    """
+    files.prove(sweep.sample)
+    looks = files.look(track.file_path for track in tracks)
+    proof = files.prove(sweep.sample)
+    verdicts: dict[Verdict, list[Left]] = {verdict: [] for verdict in Verdict}
+    for track, look in zip(tracks, looks, strict=True):
+        verdicts[look.verdict].append(Left(track, look.reason))
+    return Checked(
+        sweep,
+        batch,
+        proof,
+        present=len(verdicts[Verdict.PRESENT]),
+        missing=tuple(verdicts[Verdict.MISSING]),
+        unverifiable=tuple(verdicts[Verdict.UNVERIFIABLE]),
+    )
+
+
+def check_again(files: Files, checked: Checked) -> Checked:
+    """The second look, right before the write: only what is missing both times stays missing."""
+    if not checked.missing:
+        return checked
+    again = check(files, checked.sweep, checked.batch, [track for track, _ in checked.missing])
+    return Checked(
+        checked.sweep,
+        checked.batch,
+        again.proof,
+        present=checked.present + again.present,
+        missing=again.missing,
+        unverifiable=checked.unverifiable + again.unverifiable,
+    )
+
+
+def outcome(checked: Checked, *, marked: Iterable[str], dry_run: bool, evidence: Iterable[str]) -> Outcome:
+    """Sum up a batch of which the rows with the ids `marked` were marked failed (in a dry run: none)."""
+    ids = set(marked)
+    orphans = checked.missing if dry_run else tuple(left for left in checked.missing if left.track.id in ids)
+    ages = [track.created_at for track, _ in orphans]
+    return Outcome(
+        checked.counts(marked_failed=len(ids), raced=0 if dry_run else len(checked.missing) - len(ids)),
+        checked.proof,
+        orphans[:LISTED],
+        checked.unverifiable[:LISTED],
+        min(ages, default=None),
+        max(ages, default=None),
+        tuple(evidence),
+        dry_run,
+    )
+
+
+def total(outcomes: Iterable[Outcome]) -> Outcome:
+    """All batches as one outcome."""
+    every = list(outcomes)
+    counts = sum((each.counts for each in every), Counts())
+    return Outcome(
+        counts,
+        every[-1].proof if every else Proof(0, 0),
+        tuple(left for each in every for left in each.orphans)[:LISTED],
+        tuple(left for each in every for left in each.unverifiable)[:LISTED],
+        min((each.oldest_orphan for each in every if each.oldest_orphan), default=None),
+        max((each.newest_orphan for each in every if each.newest_orphan), default=None),
+        tuple(path for each in every for path in each.evidence),
+        any(each.dry_run for each in every),
+    )

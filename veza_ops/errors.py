@@ -1,0 +1,33 @@
+"""What can go wrong, each in one plain sentence that names the thing and how to mend it.
+
+Here belong the errors that an operator is meant to read. Programming mistakes keep Python's own exceptions.
+"""
+
+
+class VezaOpsError(Exception):
+    """A run can't go on. The message is for the operator and holds no secret."""
+
+    passing = False
+    """True when trying again in a moment may well help."""
+
+
+class ConfigurationError(VezaOpsError):
+    """A setting is wrong: an address, a folder, a path map."""
+
+
+class DatabaseUnavailableError(VezaOpsError):
+    """The database can't be reached for now, or cut the connection."""
+
+    passing = True
+
+
+class DatabaseRefusedError(VezaOpsError):
+    """The database answered, and said no: a login, a permission, a value it will not take."""
+
+
+class TracksTableError(VezaOpsError):
+    """The tracks table isn't what the cleanup can work on: something is missing, or nothing may be written."""
+
+
+class StorageNotProvenError(VezaOpsError):
+    """The files seen here are not those that the database speaks of, so no file may be called missing."""

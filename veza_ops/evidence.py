@@ -1,0 +1,71 @@
+"""Evidence: every row that a run changed or couldn't verify, written down in full, outside Veza's database.
+
+One file of JSON lines for each batch and attempt, in the run's own folder of Dagster's storage (or wherever
+`folder` says). A file is on disk before the change it tells of is committed: a change without evidence can't be.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from upath import UPath
+
+from veza_ops.errors import ConfigurationError
+
+MARKED = "marked"
+"""Rows that the run marked failed, with their values before and after."""
+WOULD_MARK = "would_mark"
+"""Rows that a dry run would have marked failed."""
+UNVERIFIABLE = "unverifiable"
+"""Rows that were left alone because nobody could look at their file."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The files of one run: ``<folder>/<run id>/veza_ops/<kind>-<batch>[.<attempt>].jsonl``."""
+
+    folder: UPath
+    run_id: str
+
+    @property
+    def of_run(self) -> UPath:
+        """The folder that holds all of the run's files."""
+        return self.folder / self.run_id / "veza_ops"
+
+    def write(self, kind: str, batch: int, attempt: int, rows: Iterable[Mapping[str, Any]]) -> UPath:
+        """Write `rows`, and return only when they are on disk.
+
+        Raises ConfigurationError when the folder can't be written to.
+        """
+        again = f".{attempt}" if attempt else ""
+        path = self.of_run / f"{kind}-{batch:05}{again}.jsonl"
+        encode = json.JSONEncoder(ensure_ascii=True).encode
+        try:
+            self.of_run.mkdir(parents=True, exist_ok=True)
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(f"{encode(row)}\n" for row in rows)
+                file.flush()
+                if path.protocol in ("", "file"):  # an object store has stored what it was given once it is closed
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise ConfigurationError(
+                f"The evidence of this run can't be written to {path}: {error.strerror or error}. This step changed "
+                "nothing. Give evidence.folder a place that this process may write to."
+            ) from None
+        return path
+
+    def read(self, kind: str) -> Iterator[dict[str, Any]]:
+        """All rows of one kind that the run wrote, attempt by attempt.
+
+        Raises ConfigurationError when the run left no evidence here.
+        """
+        if not self.of_run.is_dir():
+            raise ConfigurationError(
+                f"There is no evidence of run {self.run_id} in {self.folder}. Check the run id; set evidence.folder if "
+                "the run kept it elsewhere. Without run_id, every track with the cleanup's message is looked at."
+            )
+        for path in sorted(self.of_run.glob(f"{kind}-*.jsonl"), key=str):
+            with path.open(encoding="utf-8") as file:
+                yield from map(json.loads, file)

@@ -1,0 +1,34 @@
+"""The jobs: which steps, in which order, run by which executor."""
+
+import dagster as dg
+
+from veza_ops.ops import check_files, find_stale_tracks, mark_orphans_failed, report_cleanup
+
+WRITES_TRACKS = "veza_ops/writes_tracks"
+"""Tag of the jobs that write to the tracks table; the queue lets one of them run at a time."""
+
+_EXECUTOR = dg.multi_or_in_process_executor
+
+
+@dg.executor(
+    name="in_process_or_multiprocess",
+    config_schema=dg.Field(_EXECUTOR.config_schema.config_type, default_value={"in_process": {}}),
+)
+def in_process_or_multiprocess(context: dg.InitExecutorContext) -> dg.Executor:
+    """Dagster's own two executors, with one process as the default.
+
+    An ordinary hour is a batch or none, and each further process costs some two seconds to start.
+    """
+    assert _EXECUTOR.executor_creation_fn is not None
+    return _EXECUTOR.executor_creation_fn(context)
+
+
+@dg.job(
+    description="Find tracks that are stuck in processing, look for their files, and mark those failed that have none.",
+    executor_def=in_process_or_multiprocess,
+    tags={WRITES_TRACKS: "true"},
+)
+def cleanup_orphan_tracks() -> None:
+    """Find stale tracks, check their files batch by batch, mark the orphans failed."""
+    found, batches = find_stale_tracks()
+    report_cleanup(found, batches.map(check_files).map(mark_orphans_failed).collect())

@@ -1,0 +1,248 @@
+"""The steps of the jobs, thin: read the config, call one rule, attach what an operator wants to know."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from veza_ops import cleanup
+from veza_ops.assets import TRACKS
+from veza_ops.cleanup import Checked, Found, Left, Outcome, StaleBatch, Sweep
+from veza_ops.errors import VezaOpsError
+from veza_ops.evidence import MARKED, UNVERIFIABLE, WOULD_MARK
+from veza_ops.resources import Database, EvidenceStore, Storage
+from veza_ops.tracks import ORPHAN_TRACK_AGE_THRESHOLD, age_hours
+
+NOT_CONFIGURED = "No database is configured, so there is nothing to do: set VEZA_DATABASE_URL (or database.url)."
+
+RETRY = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""For faults that pass, such as a connection that was cut; everything else fails at once."""
+
+
+class FindConfig(dg.Config):
+    """What counts as stale."""
+
+    age_threshold_minutes: int = Field(
+        default=int(ORPHAN_TRACK_AGE_THRESHOLD.total_seconds()) // 60,
+        ge=1,
+        le=366 * 24 * 60,
+        description="Minutes that a track may stay in processing before its file is looked for.",
+    )
+    batch_size: int = Field(
+        default=20_000,
+        ge=1,
+        le=100_000,
+        description="Stale rows in one batch: each is read, checked and committed on its own.",
+    )
+
+
+class MarkConfig(dg.Config):
+    """Whether anything is written."""
+
+    dry_run: bool = Field(default=False, description="Only say what would be marked failed; change nothing.")
+
+
+@contextmanager
+def plain_failures() -> Iterator[None]:
+    """Fail the step with the plain words of our own errors; only those that pass are tried again."""
+    try:
+        yield
+    except VezaOpsError as error:
+        raise dg.Failure(description=str(error), allow_retries=error.passing) from None
+
+
+@dg.op(
+    out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)},
+    retry_policy=RETRY,
+    tags={"kind": "postgres"},
+)
+def find_stale_tracks(
+    context: dg.OpExecutionContext, config: FindConfig, database: Database, storage: Storage
+) -> Iterator[dg.Output[Found] | dg.DynamicOutput[StaleBatch]]:
+    """Find the tracks that have been in processing for too long, and lay them out in batches.
+
+    The cutoff is taken once, from the database's clock. Nothing is locked.
+    """
+    if not database.is_configured:
+        context.log.info(NOT_CONFIGURED)
+        yield dg.Output(Found(None), "found", metadata={"stale": 0, "note": NOT_CONFIGURED})
+        return
+    threshold = timedelta(minutes=config.age_threshold_minutes)
+    with plain_failures():
+        storage.files().require_root()
+    with plain_failures(), database.begin() as connection:
+        tracks = database.tracks(connection)
+        found = cleanup.find_stale(
+            connection,
+            tracks,
+            threshold=threshold,
+            batch_size=config.batch_size,
+            sample_size=storage.sample_size,
+        )
+    sweep = found.sweep
+    assert sweep is not None
+    if found.advice:
+        context.log.warning("Finding stale tracks reads the whole table. This index spares it: %s;", found.advice)
+    context.log.info("%d stale tracks, created before %s UTC", found.stale, sweep.cutoff)
+    yield dg.Output(
+        found,
+        "found",
+        metadata={
+            "stale": found.stale,
+            "batches": len(found.batches),
+            "cutoff": f"{sweep.cutoff} UTC",
+            "sample": len(sweep.sample),
+            **({"index_advice": found.advice} if found.advice else {}),
+        },
+    )
+    for each in found.batches:
+        yield dg.DynamicOutput(
+            each, output_name="batches", mapping_key=f"{each.batch.number:05}", metadata={"rows": each.batch.rows}
+        )
+
+
+@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
+def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage) -> Checked:
+    """Prove the storage, then look for the file of each track of the batch."""
+    began = time.monotonic()
+    with plain_failures():
+        with database.begin() as connection:
+            tracks = database.tracks(connection)
+            rows = tracks.read(connection, tracks.stale(stale.sweep.cutoff), stale.batch)
+        checked = cleanup.check(storage.files(), stale.sweep, stale.batch, rows)
+    context.log.info(
+        "%d present, %d missing, %d unverifiable; %s",
+        checked.present,
+        len(checked.missing),
+        len(checked.unverifiable),
+        checked.proof,
+    )
+    context.add_output_metadata(
+        {
+            "present": checked.present,
+            "missing": len(checked.missing),
+            "unverifiable": len(checked.unverifiable),
+            "proof": str(checked.proof),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+    )
+    return checked
+
+
+@dg.op(retry_policy=RETRY, tags={"kind": "postgres"})
+def mark_orphans_failed(
+    context: dg.OpExecutionContext,
+    checked: Checked,
+    config: MarkConfig,
+    database: Database,
+    storage: Storage,
+    evidence: EvidenceStore,
+) -> Outcome:
+    """Look for each missing file once more, and mark the tracks failed that still are as they were read.
+
+    The batch is one transaction; what it changes is written down before it is committed.
+    """
+    began = time.monotonic()
+    attempt, batch, sweep = context.retry_number, checked.batch.number, checked.sweep
+    records = evidence.of_run(context.run_id, context.instance)
+    written, changes = [], []
+    with plain_failures():
+        checked = cleanup.check_again(storage.files(), checked)
+        if checked.unverifiable:
+            written.append(records.write(UNVERIFIABLE, batch, attempt, map(_seen, checked.unverifiable)))
+        if checked.missing and config.dry_run:
+            written.append(records.write(WOULD_MARK, batch, attempt, map(_seen, checked.missing)))
+        elif checked.missing:
+            reasons = {track.id: reason for track, reason in checked.missing}
+            with database.begin() as connection:
+                changes = database.tracks(connection).mark_failed(
+                    connection,
+                    [track for track, _ in checked.missing],
+                    cutoff=sweep.cutoff,
+                    message=sweep.message,
+                )
+                if changes:
+                    rows = (change._asdict() | {"why": reasons[change.id]} for change in changes)
+                    written.append(records.write(MARKED, batch, attempt, rows))
+    outcome = cleanup.outcome(
+        checked, marked=(change.id for change in changes), dry_run=config.dry_run, evidence=map(str, written)
+    )
+    context.log.info(
+        "dry run: %d would be marked failed" if config.dry_run else "%d marked failed, %d raced",
+        *((outcome.counts.missing,) if config.dry_run else (outcome.counts.marked_failed, outcome.counts.raced)),
+    )
+    context.add_output_metadata(
+        {
+            **asdict(outcome.counts),
+            **{f"evidence_{path.name.split('-')[0]}": dg.MetadataValue.path(str(path)) for path in written},
+            "proof": str(outcome.proof),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+    )
+    return outcome
+
+
+@dg.op(tags={"kind": "dagster"})
+def report_cleanup(context: dg.OpExecutionContext, found: Found, outcomes: list[Outcome]) -> dict[str, int]:
+    """Add up what became of all batches, and observe the tracks asset. The output is the run's counts."""
+    outcome = cleanup.total(outcomes)
+    counts = asdict(outcome.counts)
+    metadata = counts | (_story(found.sweep, outcome) if found.sweep else {"note": NOT_CONFIGURED})
+    context.add_output_metadata(metadata)
+    if found.sweep:
+        context.log_event(dg.AssetObservation(TRACKS.key, metadata=metadata))
+    context.log.info(", ".join(f"{name} %d" for name in counts), *counts.values())
+    return counts
+
+
+def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
+    """What an operator wants to know of a whole run, beside its counts."""
+    ages = {
+        f"{which}_orphan_age_hours": round(age_hours(created_at, sweep.now), 2)
+        for which, created_at in (("oldest", outcome.oldest_orphan), ("newest", outcome.newest_orphan))
+        if created_at
+    }
+    tables = {
+        name: _table(rows, sweep.now)
+        for name, rows in (("orphans", outcome.orphans), ("unverifiable_tracks", outcome.unverifiable))
+        if rows
+    }
+    lists = {"full_lists": dg.MetadataValue.path(str(Path(outcome.evidence[0]).parent))} if outcome.evidence else {}
+    return {
+        "dry_run": outcome.dry_run,
+        "proof": str(outcome.proof) if outcome.counts.stale else "storage not needed: nothing to look for",
+        **ages,
+        **tables,
+        **lists,
+    }
+
+
+def _table(rows: Sequence[Left], now: str) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord(
+                {
+                    "id": track.id,
+                    "file_path": track.file_path or "",
+                    "age_hours": round(age_hours(track.created_at, now), 1),
+                    "reason": reason,
+                }
+            )
+            for track, reason in rows
+        ]
+    )
+
+
+def _seen(left: Left) -> dict[str, Any]:
+    return {
+        "id": left.track.id,
+        "file_path": left.track.file_path,
+        "created_at": left.track.created_at,
+        "why": left.reason,
+    }

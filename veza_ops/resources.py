@@ -1,0 +1,121 @@
+"""What a run works with: the database and the storage, their configuration and their lifetime.
+
+Rules stay in `tracks` and `storage`; here is what an operator can set, checked when it is first used so that a wrong
+value fails its step with one clear error.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+from pydantic import Field, PrivateAttr
+from upath import UPath
+
+from veza_ops.database import create_engine, plain_errors
+from veza_ops.evidence import Evidence
+from veza_ops.storage import Files, Layout
+from veza_ops.tracks import Tracks
+
+
+class Database(dg.ConfigurableResource[Any]):
+    """Veza's PostgreSQL database. Without a url nothing is looked for, and every run says so."""
+
+    url: str = Field(
+        default="",
+        description="Address of Veza's database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Use "
+        "{env: VEZA_DATABASE_URL} so that the password stays out of run config. Empty: nothing to do.",
+    )
+    db_schema: str = Field(default="public", description="Schema of the tracks table.")
+    tracks_table: str = Field(default="tracks", description="Name of the tracks table.")
+    connect_timeout_seconds: int = Field(default=10, ge=1, le=300, description="Give up connecting after this long.")
+    statement_timeout_seconds: int = Field(
+        default=120, ge=1, le=3600, description="The server cancels a statement of ours after this long."
+    )
+    lock_timeout_seconds: int = Field(
+        default=5, ge=1, le=300, description="Give up waiting for a lock on the whole table after this long."
+    )
+
+    _engine: sa.Engine | None = PrivateAttr(default=None)
+    _tracks: Tracks | None = PrivateAttr(default=None)
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a database to look at."""
+        return bool(self.url.strip())
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["Database"]:  # noqa: ARG002 - the hook's signature
+        """Dagster's hook: the connections are closed when the process that ran steps is done with them."""
+        try:
+            yield self
+        finally:
+            if self._engine is not None:
+                self._engine.dispose()
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A connection in a transaction of its own, committed at the end.
+
+        Raises ConfigurationError for a url that isn't one, DatabaseUnavailableError when the server can't be reached or
+        cuts the connection, DatabaseRefusedError for what it will not do. No message holds the password.
+        """
+        if self._engine is None:
+            self._engine = create_engine(
+                self.url,
+                connect_timeout_seconds=self.connect_timeout_seconds,
+                statement_timeout_seconds=self.statement_timeout_seconds,
+                lock_timeout_seconds=self.lock_timeout_seconds,
+            )
+        with plain_errors(self._engine.url), self._engine.begin() as connection:
+            yield connection
+
+    def tracks(self, connection: sa.Connection, *, writable: bool = True) -> Tracks:
+        """The tracks table, its types read from the database once in this process."""
+        if self._tracks is None:
+            self._tracks = Tracks.inspect(connection, schema=self.db_schema, name=self.tracks_table, writable=writable)
+        return self._tracks
+
+
+class Storage(dg.ConfigurableResource[Any]):
+    """The disk that Veza's files are on, as this machine sees it."""
+
+    root: str = Field(
+        default="",
+        description="Absolute folder that a relative file_path is joined to: the API's working folder. Empty: tracks "
+        "with a relative path are left alone.",
+    )
+    path_map: dict[str, str] = Field(
+        default={},
+        description="Prefixes of absolute paths, as the database has them, and where this machine has them. Whole path "
+        "components only; the longest match counts.",
+    )
+    sample_size: int = Field(
+        default=20,
+        ge=0,
+        le=1000,
+        description="How many of the newest playable tracks prove the storage. 0 switches the proof off.",
+    )
+    max_threads: int = Field(default=32, ge=1, le=256, description="Threads that look for files while storage is slow.")
+    look_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=600, description="A look at a file is given up after this long; the track is left alone."
+    )
+
+    def files(self) -> Files:
+        """Veza's files as configured here. Raises ConfigurationError for a path that isn't absolute."""
+        return Files(Layout(self.root, self.path_map), self.max_threads, self.look_timeout_seconds)
+
+
+class EvidenceStore(dg.ConfigurableResource[Any]):
+    """Where runs write down each row that they changed."""
+
+    folder: str = Field(
+        default="",
+        description="Folder, or address of an object store, for the lists of changed rows. Empty: each run's own "
+        "folder in Dagster's storage.",
+    )
+
+    def of_run(self, run_id: str, instance: dg.DagsterInstance) -> Evidence:
+        """The evidence of one run."""
+        return Evidence(UPath(self.folder or instance.storage_directory()), run_id)

@@ -1,0 +1,46 @@
+"""When the cleanup runs by the clock."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from veza_ops.jobs import cleanup_orphan_tracks
+from veza_ops.ops import NOT_CONFIGURED
+from veza_ops.resources import Database
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def is_overtaken(scheduled: datetime, now: datetime) -> bool:
+    """Whether a tick comes so late that a newer one is due as well: after downtime, one sweep is enough."""
+    return now - scheduled >= timedelta(hours=1)
+
+
+@dg.schedule(
+    job=cleanup_orphan_tracks,
+    cron_schedule="0 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Cleans up every hour. Skips while no database is configured or another cleanup is under way.",
+)
+def cleanup_orphan_tracks_hourly(
+    context: dg.ScheduleEvaluationContext, database: Database
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """One cleanup an hour, one after any downtime, and none on top of another."""
+    if not database.is_configured:
+        yield dg.SkipReason(NOT_CONFIGURED)
+    elif is_overtaken(context.scheduled_execution_time, datetime.now(UTC)):
+        yield dg.SkipReason("This tick was missed, and a newer one is due: one cleanup makes up for both.")
+    elif busy := context.instance.get_runs(
+        dg.RunsFilter(job_name=cleanup_orphan_tracks.name, statuses=UNFINISHED), limit=1
+    ):
+        yield dg.SkipReason(f"Run {busy[0].run_id} of the same job is still queued or running.")
+    else:
+        yield dg.RunRequest()

@@ -1,0 +1,384 @@
+"""The tracks table: which rows are stale, how they are read in batches, and the guarded writes. All the SQL is here.
+
+The table is Veza's: its types are read from the database, and nothing but ``status``, ``status_message`` and
+``updated_at`` of single rows is ever written. Every function takes an open connection whose transaction the
+caller owns, returns what it found or changed, and logs nothing.
+
+Times travel between steps as text in UTC, to the microsecond, as PostgreSQL prints and reads them.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
+
+from veza_ops.errors import TracksTableError
+
+ORPHAN_TRACK_AGE_THRESHOLD = timedelta(hours=1)
+"""How long a track may stay in processing before its file is looked for."""
+
+NOT_PLAYABLE = ("uploading", "processing", "failed")
+"""The statuses of a track that no listener can play; in any other the file is expected to be there."""
+
+LARGE_TABLE_ROWS = 100_000
+"""From this many rows on (as the planner estimates), reading the whole table every hour is worth a warning."""
+
+_REQUIRED = ("id", "status", "status_message", "file_path", "created_at")
+_OPTIONAL = ("updated_at", "deleted_at")
+
+_MESSAGE_PATTERN = r"^orphan cleanup: file missing on disk after >[0-9]+[hm] in processing$"
+
+
+def orphan_message(threshold: timedelta) -> str:
+    """The ``status_message`` of an orphan, with its real age: ``>1h``, ``>2h``, ``>90m``."""
+    minutes = int(threshold.total_seconds()) // 60
+    age = f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m"
+    return f"orphan cleanup: file missing on disk after >{age} in processing"
+
+
+def is_orphan_message(message: str | None) -> bool:
+    """Whether `message` is one that `orphan_message` writes, to the letter."""
+    return message is not None and re.fullmatch(_MESSAGE_PATTERN[1:-1], message) is not None
+
+
+class Key(NamedTuple):
+    """A row's place in the keyset order: (``created_at`` in UTC, ``id``), both as text."""
+
+    created_at: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows after `after` (from the first one, if None), up to and with `upto`."""
+
+    number: int
+    after: Key | None
+    upto: Key
+    rows: int
+    """How many there were when the batches were laid out."""
+
+
+class Track(NamedTuple):
+    """A row as it was read: the premise that a later write repeats."""
+
+    id: str
+    file_path: str | None
+    created_at: str
+    updated_at: str | None
+
+
+class Change(NamedTuple):
+    """A row that a write changed, with the values that it had before and has now."""
+
+    id: str
+    file_path: str
+    status_before: str
+    status_message_before: str | None
+    updated_at_before: str | None
+    status_after: str
+    status_message_after: str | None
+    updated_at_after: str | None
+
+
+def age_hours(created_at: str, now: str) -> float:
+    """Hours from `created_at` to `now`, both as PostgreSQL prints times in UTC (its ``-infinity`` included)."""
+    try:
+        return (datetime.fromisoformat(now) - datetime.fromisoformat(created_at)).total_seconds() / 3600
+    except ValueError:
+        return math.inf
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Veza's tracks table with its own column types, and what veza-ops asks of it."""
+
+    table: sa.Table
+
+    @classmethod
+    def inspect(cls, connection: sa.Connection, *, schema: str, name: str, writable: bool = True) -> Self:
+        """Read the table's columns from the database.
+
+        Raises TracksTableError, naming all that is wrong at once, when the table or a column is missing, a type
+        doesn't serve, or (with `writable`) the server takes no writes.
+        """
+        if writable:
+            _require_writable_server(connection)
+        where = f"{schema}.{name}"
+        try:
+            found = {column["name"]: column for column in sa.inspect(connection).get_columns(name, schema=schema)}
+        except sa.exc.NoSuchTableError:
+            raise TracksTableError(
+                f"There is no table {where} in this database, or this role may not see it. "
+                "Set database.db_schema and database.tracks_table to where Veza keeps its tracks."
+            ) from None
+        wrong = [f"column {column} is missing" for column in _REQUIRED if column not in found]
+        wrong += [
+            f"column {column} is {found[column]['type']}, not a timestamp"
+            for column in ("created_at", *_OPTIONAL)
+            if column in found and not isinstance(_base(found[column]["type"]), sa.DateTime)
+        ]
+        wrong += [
+            f"column status is the enum {kind.name}, which has no value {status!r}"
+            for kind in (_base(found["status"]["type"]) if "status" in found else None,)
+            if isinstance(kind, ENUM)
+            for status in ("processing", "failed")
+            if status not in kind.enums
+        ]
+        if wrong:
+            raise TracksTableError(
+                f"The table {where} can't be cleaned: {'; '.join(wrong)}. "
+                "Set database.db_schema and database.tracks_table to where Veza keeps its tracks."
+            )
+        columns = [
+            sa.Column(column, found[column]["type"], nullable=found[column]["nullable"])
+            for column in (*_REQUIRED, *_OPTIONAL)
+            if column in found
+        ]
+        return cls(sa.Table(name, sa.MetaData(schema=schema), *columns))
+
+    # -- which rows -------------------------------------------------------------------------------------------
+
+    def stale(self, cutoff: str) -> list[sa.ColumnElement[bool]]:
+        """Still processing, and created before `cutoff`."""
+        return [self._status_is("processing"), self._created < self._time(cutoff), *self._not_deleted()]
+
+    def playable(self) -> list[sa.ColumnElement[bool]]:
+        """In a state in which listeners expect the file to be there."""
+        status = sa.cast(self.table.c.status, sa.Text)
+        return [status.not_in(NOT_PLAYABLE), self.table.c.file_path != "", *self._not_deleted()]
+
+    def marked(self) -> list[sa.ColumnElement[bool]]:
+        """Failed, with exactly a message of ours."""
+        message = sa.cast(self.table.c.status_message, sa.Text)
+        return [self._status_is("failed"), message.regexp_match(_MESSAGE_PATTERN), *self._not_deleted()]
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def batches(self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], *, size: int) -> list[Batch]:
+        """Lay out all rows that match `where` in batches of `size`, in keyset order.
+
+        One pass over an index on (created_at, id), if there is one; only the bounds travel.
+        """
+        order = (self._created, self.table.c.id)
+        place = sa.func.row_number().over(order_by=order).label("place")
+        last = sa.func.lead(1).over(order_by=order).is_(None).label("last")
+        rows = sa.select(*self._key(), place, last).where(*where).subquery("rows")
+        bounds = (
+            sa.select(rows.c.created_at, rows.c.id, rows.c.place)
+            .where(sa.or_(rows.c.place % size == 0, rows.c.last))
+            .order_by(rows.c.place)
+        )
+        batches: list[Batch] = []
+        after, before = None, 0
+        for created_at, identity, place_of_last in connection.execute(bounds):
+            upto = Key(created_at, identity)
+            batches.append(Batch(len(batches), after, upto, place_of_last - before))
+            after, before = upto, place_of_last
+        return batches
+
+    def read(self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], batch: Batch) -> list[Track]:
+        """The rows of `batch` that match `where` now."""
+        bounds = [self._keyset <= self._bound(batch.upto)]
+        if batch.after is not None:
+            bounds.append(self._keyset > self._bound(batch.after))
+        return self._tracks(connection, sa.select(*self._columns()).where(*where, *bounds))
+
+    def newest_playable(self, connection: sa.Connection, count: int) -> list[Track]:
+        """The `count` newest playable tracks: the known-good sample that storage is proven with."""
+        return self._tracks(connection, self._newest_playable(count)) if count else []
+
+    def of_ids(
+        self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], ids: Sequence[str]
+    ) -> list[Track]:
+        """The rows with these ids that match `where` now."""
+        wanted = sa.func.json_array_elements_text(sa.cast(json.dumps(list(ids)), sa.JSON)).table_valued("id")
+        wanted_id = sa.cast(wanted.c.id, self.table.c.id.type)
+        return self._tracks(
+            connection, sa.select(*self._columns()).join(wanted, self.table.c.id == wanted_id).where(*where)
+        )
+
+    def index_advice(self, connection: sa.Connection, cutoff: str) -> str | None:
+        """The statement that would spare the search for stale rows a reading of the whole table, if it needs one.
+
+        None while the table is small or an index serves. Nothing is created.
+        """
+        query = sa.select(self.table.c.id).where(*self.stale(cutoff))
+        compiled = query.compile(connection)
+        plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params).scalar_one()
+        relation = sa.func.to_regclass(connection.dialect.identifier_preparer.format_table(self.table))
+        rows = connection.scalar(
+            sa.select(sa.column("reltuples")).select_from(sa.table("pg_class")).where(sa.column("oid") == relation)
+        )
+        if "Seq Scan" not in json.dumps(plan) or (rows or 0) < LARGE_TABLE_ROWS:
+            return None
+        table = connection.dialect.identifier_preparer.format_table(self.table)
+        return f"CREATE INDEX CONCURRENTLY ON {table} (created_at, id) WHERE status = 'processing'"
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def mark_failed(
+        self, connection: sa.Connection, orphans: Sequence[Track], *, cutoff: str, message: str
+    ) -> list[Change]:
+        """Mark `orphans` failed where the whole premise still holds; the rows changed."""
+        return self._write(connection, orphans, self.stale(cutoff), status="failed", message=message)
+
+    def restore(self, connection: sa.Connection, tracks: Sequence[Track]) -> list[Change]:
+        """Put `tracks` that were marked failed back to processing where that still is their state."""
+        cleared = None if self.table.c.status_message.nullable else ""
+        return self._write(connection, tracks, self.marked(), status="processing", message=cleared)
+
+    def _write(
+        self,
+        connection: sa.Connection,
+        tracks: Sequence[Track],
+        premise: Sequence[sa.ColumnElement[bool]],
+        *,
+        status: str,
+        message: str | None,
+    ) -> list[Change]:
+        """The one guarded write: rows are locked only if they still are as they were read, then changed.
+
+        A row that someone else has locked is skipped. The lock is the one that an UPDATE of these columns takes,
+        so it doesn't stand in the way of rows elsewhere that refer to a track.
+        """
+        if not tracks:
+            return []
+        table, updated = self.table, self._optional("updated_at")
+        fields = [sa.column("id", table.c.id.type), sa.column("file_path", sa.Text)]
+        if updated is not None:
+            fields.append(sa.column("updated_at", updated.type))
+        payload = json.dumps(
+            [{"id": track.id, "file_path": track.file_path, "updated_at": track.updated_at} for track in tracks]
+        )
+        checked = (
+            sa.func.json_to_recordset(sa.cast(sa.literal(payload, sa.Text), sa.JSON(none_as_null=True)))
+            .table_valued(*fields, name="checked")
+            .render_derived(with_types=True)
+        )
+        unchanged = [sa.cast(table.c.file_path, sa.Text) == checked.c.file_path]
+        if updated is not None:
+            unchanged.append(updated.is_not_distinct_from(checked.c.updated_at))
+        held = (
+            sa.select(
+                table.c.id,
+                self._text("status").label("status"),
+                self._text("status_message").label("status_message"),
+                self._text("updated_at").label("updated_at"),
+            )
+            .join(checked, table.c.id == checked.c.id)
+            .where(*premise, *unchanged)
+            .with_for_update(key_share=True, skip_locked=True, of=table)
+            .cte("held")
+        )
+        values: dict[str, Any] = {"status": status, "status_message": message}
+        if updated is not None:
+            values["updated_at"] = self._now(updated.type)
+        write = (
+            sa.update(table)
+            .values(values)
+            .where(table.c.id == held.c.id)
+            .returning(
+                self._text("id"),
+                self._text("file_path"),
+                held.c.status,
+                held.c.status_message,
+                held.c.updated_at,
+                self._text("status"),
+                self._text("status_message"),
+                self._text("updated_at"),
+            )
+        )
+        return [Change(*row) for row in connection.execute(write)]
+
+    # -- pieces -----------------------------------------------------------------------------------------------
+
+    @property
+    def _created(self) -> sa.Column[Any]:
+        return self.table.c.created_at
+
+    @property
+    def _keyset(self) -> sa.Tuple:
+        return sa.tuple_(self._created, self.table.c.id)
+
+    def _bound(self, key: Key) -> sa.Tuple:
+        return sa.tuple_(self._time(key.created_at), sa.cast(key.id, self.table.c.id.type))
+
+    def _key(self) -> tuple[sa.ColumnElement[str], sa.ColumnElement[str]]:
+        return self._utc_text(self._created).label("created_at"), self._text("id").label("id")
+
+    def _columns(self) -> tuple[sa.ColumnElement[Any], ...]:
+        created_at, identity = self._key()
+        return identity, self._text("file_path"), created_at, self._text("updated_at")
+
+    def _newest_playable(self, count: int) -> sa.Select[Any]:
+        return sa.select(*self._columns()).where(*self.playable()).order_by(self._created.desc()).limit(count)
+
+    def _status_is(self, status: str) -> sa.ColumnElement[bool]:
+        return self.table.c.status == status
+
+    def _not_deleted(self) -> list[sa.ColumnElement[bool]]:
+        deleted = self._optional("deleted_at")
+        return [] if deleted is None else [deleted.is_(None)]
+
+    def _optional(self, name: str) -> sa.Column[Any] | None:
+        return self.table.c.get(name)
+
+    def _text(self, name: str) -> sa.ColumnElement[Any]:
+        column = self._optional(name)
+        return sa.cast(sa.null() if column is None else column, sa.Text)
+
+    def _time(self, utc: str) -> sa.ColumnElement[Any]:
+        """A time in UTC as a value to compare ``created_at`` with, whatever time zone anything is set to."""
+        moment = sa.cast(utc, sa.DateTime())
+        return sa.func.timezone("UTC", moment) if _has_zone(self._created.type) else moment
+
+    @staticmethod
+    def _utc_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+        return sa.cast(sa.func.timezone("UTC", column) if _has_zone(column.type) else column, sa.Text)
+
+    @staticmethod
+    def _now(kind: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.now() if _has_zone(kind) else sa.func.timezone("UTC", sa.func.now())
+
+    @staticmethod
+    def _tracks(connection: sa.Connection, query: sa.Select[Any]) -> list[Track]:
+        return [Track(*row) for row in connection.execute(query)]
+
+
+def database_now(connection: sa.Connection) -> datetime:
+    """The database's clock, in UTC: the only clock that a cutoff is taken from."""
+    now = connection.scalar(sa.select(sa.func.timezone("UTC", sa.func.now())))
+    assert isinstance(now, datetime)
+    return now
+
+
+def _require_writable_server(connection: sa.Connection) -> None:
+    recovering, read_only = connection.execute(
+        sa.select(sa.func.pg_is_in_recovery(), sa.func.current_setting("transaction_read_only"))
+    ).one()
+    if recovering:
+        raise TracksTableError(
+            "The database server is in recovery (a standby), so nothing can be marked. "
+            "Point VEZA_DATABASE_URL at the primary."
+        )
+    if read_only == "on":
+        raise TracksTableError(
+            "The database takes no writes from this role (default_transaction_read_only is on), so nothing can be "
+            "marked. Point VEZA_DATABASE_URL at a server and a role that may write."
+        )
+
+
+def _base(kind: Any) -> Any:
+    """The type under a domain."""
+    return _base(kind.data_type) if isinstance(kind, DOMAIN) else kind
+
+
+def _has_zone(kind: Any) -> bool:
+    return bool(getattr(_base(kind), "timezone", False))

