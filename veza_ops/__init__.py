@@ -8,6 +8,7 @@ In reading order, each importing only from those before it:
 - `storage`: from ``file_path`` to a verdict, the proof of storage. All access to Veza's files
 - `evidence`: every changed row written down, so that a run can be undone
 - `cleanup`: one cleanup: what it holds to, what its looks came to, its counts
+- `undo`: which of the marked tracks go back to processing
 - `assets`: what the runs watch over
 - `resources`: `Database`, `Storage`, `EvidenceStore`: configuration and lifetime
 - `ops`: the steps: read config, call one rule, attach metadata

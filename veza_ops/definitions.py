@@ -5,7 +5,7 @@ import os
 import dagster as dg
 
 from veza_ops.assets import TRACKS
-from veza_ops.jobs import cleanup_orphan_tracks
+from veza_ops.jobs import cleanup_orphan_tracks, restore_orphan_tracks
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.schedules import cleanup_orphan_tracks_hourly
 from veza_ops.sensors import cleanup_orphan_tracks_on_load
@@ -18,7 +18,7 @@ def _env(name: str) -> str:
 
 defs = dg.Definitions(
     assets=[TRACKS],
-    jobs=[cleanup_orphan_tracks],
+    jobs=[cleanup_orphan_tracks, restore_orphan_tracks],
     schedules=[cleanup_orphan_tracks_hourly],
     sensors=[cleanup_orphan_tracks_on_load],
     resources={

@@ -18,6 +18,8 @@ MARKED = "marked"
 """Rows that the run marked failed, with their values before and after."""
 WOULD_MARK = "would_mark"
 """Rows that a dry run would have marked failed."""
+RESTORED = "restored"
+"""Rows that the undo put back to processing, with their values before and after."""
 UNVERIFIABLE = "unverifiable"
 """Rows that were left alone because nobody could look at their file."""
 
@@ -56,8 +58,8 @@ class Evidence:
             ) from None
         return path
 
-    def read(self, kind: str) -> Iterator[dict[str, Any]]:
-        """All rows of one kind that the run wrote, attempt by attempt.
+    def files(self, kind: str) -> list[UPath]:
+        """The run's files of one kind, batch by batch and attempt by attempt.
 
         Raises ConfigurationError when the run left no evidence here.
         """
@@ -66,6 +68,10 @@ class Evidence:
                 f"There is no evidence of run {self.run_id} in {self.folder}. Check the run id; set evidence.folder if "
                 "the run kept it elsewhere. Without run_id, every track with the cleanup's message is looked at."
             )
-        for path in sorted(self.of_run.glob(f"{kind}-*.jsonl"), key=str):
-            with path.open(encoding="utf-8") as file:
-                yield from map(json.loads, file)
+        return sorted(self.of_run.glob(f"{kind}-*.jsonl"), key=str)
+
+
+def read(path: str) -> Iterator[dict[str, Any]]:
+    """The rows of one file of evidence, with whatever types they were written with."""
+    with UPath(path).open(encoding="utf-8") as file:
+        yield from map(json.loads, file)

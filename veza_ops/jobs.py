@@ -2,7 +2,15 @@
 
 import dagster as dg
 
-from veza_ops.ops import check_files, find_stale_tracks, mark_orphans_failed, report_cleanup
+from veza_ops.ops import (
+    check_files,
+    find_marked_tracks,
+    find_stale_tracks,
+    mark_orphans_failed,
+    report_cleanup,
+    report_restore,
+    restore_tracks,
+)
 
 WRITES_TRACKS = "veza_ops/writes_tracks"
 """Tag of the jobs that write to the tracks table; the queue lets one of them run at a time."""
@@ -32,3 +40,14 @@ def cleanup_orphan_tracks() -> None:
     """Find stale tracks, check their files batch by batch, mark the orphans failed."""
     found, batches = find_stale_tracks()
     report_cleanup(found, batches.map(check_files).map(mark_orphans_failed).collect())
+
+
+@dg.job(
+    description="Undo a cleanup, by hand only: put tracks that it marked failed back to processing where the file is "
+    "there. A dry run unless restore_tracks.dry_run is set to false; with find_marked_tracks.run_id, only that run's.",
+    executor_def=in_process_or_multiprocess,
+    tags={WRITES_TRACKS: "true"},
+)
+def restore_orphan_tracks() -> None:
+    """Find marked tracks, restore those whose file is there."""
+    report_restore(find_marked_tracks().map(restore_tracks).collect())

@@ -10,7 +10,7 @@ Times travel between steps as text in UTC, to the microsecond, as PostgreSQL pri
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
@@ -198,7 +198,8 @@ class Tracks:
         self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], ids: Sequence[str]
     ) -> list[Track]:
         """The rows with these ids that match `where` now."""
-        wanted = sa.func.json_array_elements_text(sa.cast(json.dumps(list(ids)), sa.JSON)).table_valued("id")
+        listed = sa.cast(sa.literal(json.dumps(list(ids)), sa.Text), sa.JSON)
+        wanted = sa.func.json_array_elements_text(listed).table_valued("id").render_derived(name="wanted")
         wanted_id = sa.cast(wanted.c.id, self.table.c.id.type)
         return self._tracks(
             connection, sa.select(*self._columns()).join(wanted, self.table.c.id == wanted_id).where(*where)
@@ -229,10 +230,22 @@ class Tracks:
         """Mark `orphans` failed where the whole premise still holds; the rows changed."""
         return self._write(connection, orphans, self.stale(cutoff), status="failed", message=message)
 
-    def restore(self, connection: sa.Connection, tracks: Sequence[Track]) -> list[Change]:
-        """Put `tracks` that were marked failed back to processing where that still is their state."""
+    def restore(
+        self, connection: sa.Connection, tracks: Iterable[Track], messages: Mapping[str, str | None] | None = None
+    ) -> list[Change]:
+        """Put `tracks` that were marked failed back to processing where that still is their state.
+
+        Their message becomes what `messages` has for their id, and is cleared otherwise.
+        """
         cleared = None if self.table.c.status_message.nullable else ""
-        return self._write(connection, tracks, self.marked(), status="processing", message=cleared)
+        by_message: dict[str | None, list[Track]] = {}
+        for track in tracks:
+            by_message.setdefault((messages or {}).get(track.id, cleared), []).append(track)
+        return [
+            change
+            for message, same in by_message.items()
+            for change in self._write(connection, same, self.marked(), status="processing", message=message)
+        ]
 
     def _write(
         self,
