@@ -113,6 +113,7 @@ class Tracks:
         where = f"{schema}.{name}"
         try:
             found = {column["name"]: column for column in sa.inspect(connection).get_columns(name, schema=schema)}
+            kinds = {column: _base(found[column]["type"]) for column in found}
         except sa.exc.NoSuchTableError:
             raise TracksTableError(
                 f"There is no table {where} in this database, or this role may not see it. "
@@ -120,16 +121,14 @@ class Tracks:
             ) from None
         wrong = [f"column {column} is missing" for column in _REQUIRED if column not in found]
         wrong += [
-            f"column {column} is {found[column]['type']}, not a timestamp"
+            f"column {column} is {kinds[column]}, not a timestamp"
             for column in ("created_at", *_OPTIONAL)
-            if column in found and not isinstance(_base(found[column]["type"]), sa.DateTime)
+            if column in kinds and not isinstance(kinds[column], sa.DateTime)
         ]
         wrong += [
             f"column status is the enum {kind.name}, which has no value {status!r}"
-            for kind in (_base(found["status"]["type"]) if "status" in found else None,)
-            if isinstance(kind, ENUM)
             for status in ("processing", "failed")
-            if status not in kind.enums
+            if isinstance(kind := kinds.get("status"), ENUM) and status not in kind.enums
         ]
         if wrong:
             raise TracksTableError(
@@ -137,7 +136,7 @@ class Tracks:
                 "Set database.db_schema and database.tracks_table to where Veza keeps its tracks."
             )
         columns = [
-            sa.Column(column, found[column]["type"], nullable=found[column]["nullable"])
+            sa.Column(column, kinds[column], nullable=found[column]["nullable"])
             for column in (*_REQUIRED, *_OPTIONAL)
             if column in found
         ]
@@ -389,9 +388,9 @@ def _require_writable_server(connection: sa.Connection) -> None:
 
 
 def _base(kind: Any) -> Any:
-    """The type under a domain."""
+    """The type under a domain, which is what values are compared and written as."""
     return _base(kind.data_type) if isinstance(kind, DOMAIN) else kind
 
 
 def _has_zone(kind: Any) -> bool:
-    return bool(getattr(_base(kind), "timezone", False))
+    return bool(getattr(kind, "timezone", False))

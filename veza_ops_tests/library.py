@@ -82,7 +82,7 @@ class Library:
         """Add a track created `age` ago; with `content`, its file is written as well."""
         number = next(self._numbers)
         identity: Id = uuid.uuid4() if self.schema.id == "uuid" else number
-        if file_path is None and "file_path" not in columns:
+        if file_path is None:
             file_path = f"uploads/{number}.flac"
         created = datetime.now(UTC) - age
         values = {"id": identity, "status": status, "file_path": file_path, "created_at": created}
