@@ -57,6 +57,7 @@ def create_engine(
         hide_parameters=True,
         connect_args={
             "application_name": "veza-ops",
+            "client_encoding": "utf8",  # what a database without an encoding of its own holds is read as UTF-8
             "connect_timeout": connect_timeout_seconds,
             # A server that is gone without a word must not hold a run (seconds, and milliseconds).
             "keepalives_idle": 30,

@@ -5,6 +5,7 @@ look" is never "missing": a file is missing only if the system says ENOENT for i
 link on the way, and no other spelling of the path is there either.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -162,6 +163,8 @@ def _other_spellings(path: str) -> Iterator[str]:
         for form in ("NFC", "NFD"):
             spellings.add(unicodedata.normalize(form, path))
             spellings.add(os.path.join(folder, unicodedata.normalize(form, name)))
+        with contextlib.suppress(UnicodeEncodeError):  # as an old program wrote it, in bytes that are no UTF-8
+            spellings.add(os.path.join(folder, os.fsdecode(name.encode("latin-1"))))
     return iter(spellings - {path})
 
 
