@@ -1,6 +1,7 @@
 """The real parts that tests share: a PostgreSQL for each worker, a database and a folder for each test."""
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ from veza_ops_tests.library import Library, Schema
 
 _numbers = itertools.count(1)
 
+MEMORY_WANTED = 1 << 30
+"""Bytes: a server needs some 100 MB, and several workers may run at once."""
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +30,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[PostgresServer]:
     """A PostgreSQL server of this worker's own."""
-    folder = Path(tempfile.mkdtemp(prefix="veza-ops-pg-"))
+    memory = Path("/dev/shm")  # a server that lives for one session need not wait for a disk
+    in_memory = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > MEMORY_WANTED
+    folder = Path(tempfile.mkdtemp(prefix="veza-ops-pg-", dir=memory if in_memory else None))
     folder.chmod(0o755)  # as root, the server runs as a user of its own, who must be able to come here
     try:
         with get_server(folder / "data") as server:
