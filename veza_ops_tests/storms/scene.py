@@ -1,0 +1,151 @@
+"""A library before a storm, the moments at which one can break out, and the questions asked afterwards."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import dagster as dg
+import pytest
+
+from veza_ops import cleanup
+from veza_ops.storage import Files
+from veza_ops.tracks import Tracks
+from veza_ops_tests.library import Id, Library, counts, failure, run_job
+
+Action = Callable[[], object]
+
+
+@dataclass
+class Scene:
+    """Good tracks of every kind, and ghosts."""
+
+    library: Library
+    instance: dg.DagsterInstance
+    good: dict[Id, dict[str, Any]] = field(default_factory=dict)
+    """The rows that nothing may change, as they were."""
+    ghosts: list[Id] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ghosts = [self.library.add_ghost() for _ in range(3)]
+        self.library.add("uploads/slow.flac", content=b"")
+        self.library.add("uploads/slower.flac", content=b"half of it", age=timedelta(days=3))
+        self.library.add("uploads/just-begun.flac", age=timedelta(minutes=5))
+        self.library.add("uploads/bad-codec.flac", status="failed", status_message="transcoding failed")
+        self.remember()
+
+    def remember(self) -> None:
+        """Take all rows but the ghosts, as they are now, for the good ones."""
+        self.good = {identity: row for identity, row in self.library.rows().items() if identity not in self.ghosts}
+
+    def run(self, **config: Any) -> dg.ExecuteInProcessResult:
+        """Run the cleanup; a failed run is a result too."""
+        return run_job(self.library, self.instance, **config)
+
+    def assert_no_good_track_changed(self) -> None:
+        rows = self.library.rows()
+        assert {identity: rows.get(identity) for identity in self.good} == self.good
+
+    def assert_nothing_changed(self) -> None:
+        self.assert_no_good_track_changed()
+        assert {self.library.status(ghost) for ghost in self.ghosts} == {"processing"}
+
+    def assert_all_is_well(self) -> None:
+        """No good track was changed, and each orphan is failed."""
+        self.assert_no_good_track_changed()
+        assert {self.library.status(ghost) for ghost in self.ghosts} <= {"failed"}
+
+    def assert_next_run_finishes(self, **config: Any) -> None:
+        """The storm is over: a run does what is left to do."""
+        after = counts(self.run(**config))
+        assert after["stale"] == after["present"] + after["missing"] + after["unverifiable"]
+        assert after["missing"] == after["marked_failed"] + after["raced"]
+        self.assert_all_is_well()
+
+    def assert_refused(self, result: dg.ExecuteInProcessResult, *words: str) -> None:
+        """The run failed, changed nothing, and said why."""
+        assert not result.success
+        for word in words:
+            assert word in failure(result)
+        self.assert_nothing_changed()
+
+
+def unverifiable_reasons(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """What the run's page says of the tracks that it couldn't verify: the reason for each path."""
+    assert result.success, failure(result)
+    (event,) = result.filter_events(lambda event: event.event_type is dg.DagsterEventType.ASSET_OBSERVATION)
+    table = event.asset_observation_data.asset_observation.metadata.get("unverifiable_tracks")
+    if table is None:
+        return {}
+    assert isinstance(table, dg.TableMetadataValue)
+    return {str(record.data["file_path"]): str(record.data["reason"]) for record in table.records}
+
+
+def arrange(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+    *,
+    before: Action | None = None,
+    after: Action | None = None,
+    call: int = 1,
+) -> None:
+    """Let something happen right before or after one call of a function, which does its own work as ever."""
+    real = getattr(owner, name)
+    numbers = itertools.count(1)
+
+    def arranged(*args: Any, **kwargs: Any) -> Any:
+        is_it = next(numbers) == call
+        if is_it and before:
+            before()
+        result = real(*args, **kwargs)
+        if is_it and after:
+            after()
+        return result
+
+    monkeypatch.setattr(owner, name, arranged)
+
+
+class Moment(NamedTuple):
+    """A point in a run of a single batch, in the words of its own functions."""
+
+    words: str
+    owner: object
+    name: str
+    when: str = "before"
+    call: int = 1
+
+    def __str__(self) -> str:
+        return self.words.replace(" ", "_")
+
+    def arrange(self, monkeypatch: pytest.MonkeyPatch, action: Action) -> None:
+        """Let `action` happen at this moment."""
+        if self.when == "before":
+            arrange(monkeypatch, self.owner, self.name, before=action, call=self.call)
+        else:
+            arrange(monkeypatch, self.owner, self.name, after=action, call=self.call)
+
+
+# A look at files is taken six times: the sample, the tracks, the sample; and once more right before the write.
+BEFORE_SEARCH = Moment("before the search", cleanup, "find_stale")
+BEFORE_READING = Moment("between search and reading", Tracks, "read")
+BEFORE_PROOF = Moment("before the proof", cleanup, "check")
+BEFORE_LOOK = Moment("between proof and look", Files, "look", call=2)
+AFTER_LOOK = Moment("between look and proof", Files, "look", "after", call=2)
+BEFORE_SECOND_PROOF = Moment("between check and write", cleanup, "check_again")
+BEFORE_SECOND_LOOK = Moment("between proof and second look", Files, "look", call=5)
+AFTER_SECOND_LOOK = Moment("between second look and proof", Files, "look", "after", call=5)
+AFTER_LAST_PROOF = Moment("between last proof and write", cleanup, "check_again", "after")
+BEFORE_WRITE = Moment("right before the statement", Tracks, "mark_failed")
+
+BEFORE_LAST_LOOK = [
+    BEFORE_SEARCH,
+    BEFORE_READING,
+    BEFORE_PROOF,
+    BEFORE_LOOK,
+    AFTER_LOOK,
+    BEFORE_SECOND_PROOF,
+    BEFORE_SECOND_LOOK,
+]
+BEFORE_COMMIT = [*BEFORE_LAST_LOOK, AFTER_SECOND_LOOK, AFTER_LAST_PROOF, BEFORE_WRITE]
