@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup check test format clean
+.PHONY: help setup demo check test format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -17,6 +17,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[web,production,dev]'
 	@touch $@
+
+demo: $(READY) ## Watch a cleanup at work: real uploads, some killed, in a real PostgreSQL
+	$(BIN)/python -m demo
 
 check: $(READY) ## Lint, check formatting and types, validate the definitions
 	$(BIN)/ruff check .

@@ -9,9 +9,11 @@ In reading order, each importing only from those before it:
 - `evidence`: every changed row written down, so that a run can be undone
 - `cleanup`: one cleanup: what it holds to, what its looks came to, its counts
 - `undo`: which of the marked tracks go back to processing
-- `assets`: what the runs watch over
+- `health`: whether the library is healthy, in plain words
+- `assets`: what the runs watch over, and the checks that answer for it
 - `resources`: `Database`, `Storage`, `EvidenceStore`: configuration and lifetime
 - `ops`: the steps: read config, call one rule, attach metadata
+- `checks`: the library's health, asked for at any time
 - `jobs`, `schedules`, `sensors`: wiring
 - `definitions`: the inventory, and the only place that reads the environment
 """

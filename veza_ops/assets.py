@@ -1,9 +1,56 @@
-"""What the runs watch over, so that its history can be seen: the tracks table as an asset."""
+"""What the runs watch over, so that its history can be seen: the tracks table as an asset, and whether it is well."""
+
+from typing import Any
 
 import dagster as dg
 
+from veza_ops.health import NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, STORAGE_PROVEN, Finding
+
 TRACKS = dg.AssetSpec(
     "tracks",
-    description="Veza's tracks table. Every cleanup observes it: how many tracks were stale, and what became of them.",
+    description="Veza's tracks table. Every cleanup observes it: how many tracks were stale, and what became of them. "
+    "Plots shows the counts over time, Checks whether the library is healthy.",
+    group_name="veza",
+    owners=["team:veza-ops"],
     kinds={"postgres"},
+    tags={"domain": "tracks"},
 )
+
+CHECKS = [
+    dg.AssetCheckSpec(
+        NO_ORPHAN_LEFT,
+        asset=TRACKS.key,
+        description="After a cleanup, no track is stuck in processing with its file missing.",
+    ),
+    dg.AssetCheckSpec(
+        NOTHING_UNVERIFIABLE,
+        asset=TRACKS.key,
+        description="For each track that is stuck in processing, somebody could look whether its file is there.",
+    ),
+    dg.AssetCheckSpec(
+        STORAGE_PROVEN,
+        asset=TRACKS.key,
+        description="The files seen from here are those that the database describes: of the newest playable tracks, "
+        "most have theirs. An hour without stale tracks needs no proof, and leaves this as it was.",
+    ),
+]
+
+
+def report(context: dg.OpExecutionContext, finding: Finding) -> None:
+    """Tell the asset's checks of a finding. It stays told if the step fails afterwards."""
+    event = dg.AssetCheckEvaluation(asset_key=TRACKS.key, check_name=finding.check, **_said(finding))
+    context.log_event(event)  # type: ignore[arg-type]  # it takes every user event, more than its annotation names
+
+
+def result(finding: Finding) -> dg.AssetCheckResult:
+    """A finding as the result of a check that was asked for."""
+    return dg.AssetCheckResult(asset_key=TRACKS.key, check_name=finding.check, **_said(finding))
+
+
+def _said(finding: Finding) -> dict[str, Any]:
+    return {
+        "passed": finding.healthy,
+        "description": finding.says,
+        "severity": dg.AssetCheckSeverity.ERROR if finding.certain else dg.AssetCheckSeverity.WARN,
+        "metadata": finding.numbers,
+    }

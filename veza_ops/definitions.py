@@ -5,6 +5,7 @@ import os
 import dagster as dg
 
 from veza_ops.assets import TRACKS
+from veza_ops.checks import library_health
 from veza_ops.jobs import cleanup_orphan_tracks, restore_orphan_tracks
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.schedules import cleanup_orphan_tracks_hourly
@@ -18,6 +19,7 @@ def _env(name: str) -> str:
 
 defs = dg.Definitions(
     assets=[TRACKS],
+    asset_checks=[library_health],
     jobs=[cleanup_orphan_tracks, restore_orphan_tracks],
     schedules=[cleanup_orphan_tracks_hourly],
     sensors=[cleanup_orphan_tracks_on_load],

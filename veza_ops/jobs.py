@@ -15,6 +15,9 @@ from veza_ops.ops import (
 WRITES_TRACKS = "veza_ops/writes_tracks"
 """Tag of the jobs that write to the tracks table; the queue lets one of them run at a time."""
 
+OURS = {"team": "veza-ops", "domain": "tracks"}
+"""Tags that every job and run of ours has, to filter by."""
+
 _EXECUTOR = dg.multi_or_in_process_executor
 
 
@@ -34,7 +37,7 @@ def in_process_or_multiprocess(context: dg.InitExecutorContext) -> dg.Executor:
 @dg.job(
     description="Find tracks that are stuck in processing, look for their files, and mark those failed that have none.",
     executor_def=in_process_or_multiprocess,
-    tags={WRITES_TRACKS: "true"},
+    tags={**OURS, WRITES_TRACKS: "true"},
 )
 def cleanup_orphan_tracks() -> None:
     """Find stale tracks, check their files batch by batch, mark the orphans failed."""
@@ -46,7 +49,7 @@ def cleanup_orphan_tracks() -> None:
     description="Undo a cleanup, by hand only: put tracks that it marked failed back to processing where the file is "
     "there. A dry run unless restore_tracks.dry_run is set to false; with find_marked_tracks.run_id, only that run's.",
     executor_def=in_process_or_multiprocess,
-    tags={WRITES_TRACKS: "true"},
+    tags={**OURS, WRITES_TRACKS: "true"},
 )
 def restore_orphan_tracks() -> None:
     """Find marked tracks, restore those whose file is there."""

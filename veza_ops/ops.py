@@ -5,16 +5,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
+from upath import UPath
 
-from veza_ops import cleanup, undo
-from veza_ops.assets import TRACKS
+from veza_ops import cleanup, health, undo
+from veza_ops.assets import TRACKS, report
 from veza_ops.cleanup import LISTED, Checked, Found, Left, Outcome, StaleBatch, Sweep
-from veza_ops.errors import VezaOpsError
+from veza_ops.errors import StorageNotProvenError, VezaOpsError
 from veza_ops.evidence import MARKED, RESTORED, UNVERIFIABLE, WOULD_MARK, read
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.tracks import ORPHAN_TRACK_AGE_THRESHOLD, Change, age_hours, database_now
@@ -50,18 +50,23 @@ class MarkConfig(dg.Config):
 
 
 @contextmanager
-def plain_failures() -> Iterator[None]:
-    """Fail the step with the plain words of our own errors; only those that pass are tried again."""
+def plain_failures(context: dg.OpExecutionContext | None = None) -> Iterator[None]:
+    """Fail the step with the plain words of our own errors; only those that pass are tried again.
+
+    With `context`, a storage that isn't proven shows on the tracks asset too.
+    """
     try:
         yield
     except VezaOpsError as error:
+        if context is not None and isinstance(error, StorageNotProvenError):
+            report(context, health.of_refusal(str(error)))
         raise dg.Failure(description=str(error), allow_retries=error.passing) from None
 
 
 @dg.op(
     out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)},
     retry_policy=RETRY,
-    tags={"kind": "postgres"},
+    tags={"dagster/kind/postgres": ""},
 )
 def find_stale_tracks(
     context: dg.OpExecutionContext, config: FindConfig, database: Database, storage: Storage
@@ -74,8 +79,9 @@ def find_stale_tracks(
         context.log.info(NOT_CONFIGURED)
         yield dg.Output(Found(None), "found", metadata={"stale": 0, "note": NOT_CONFIGURED})
         return
+    began = time.monotonic()
     threshold = timedelta(minutes=config.age_threshold_minutes)
-    with plain_failures():
+    with plain_failures(context):
         storage.files().require_root()
     with plain_failures(), database.begin() as connection:
         tracks = database.tracks(connection)
@@ -99,6 +105,7 @@ def find_stale_tracks(
             "batches": len(found.batches),
             "cutoff": f"{sweep.cutoff} UTC",
             "sample": len(sweep.sample),
+            "seconds": round(time.monotonic() - began, 3),
             **({"index_advice": found.advice} if found.advice else {}),
         },
     )
@@ -108,11 +115,11 @@ def find_stale_tracks(
         )
 
 
-@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
+@dg.op(retry_policy=RETRY, tags={"dagster/kind/filesystem": ""})
 def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage) -> Checked:
     """Prove the storage, then look for the file of each track of the batch."""
     began = time.monotonic()
-    with plain_failures():
+    with plain_failures(context):
         with database.begin() as connection:
             tracks = database.tracks(connection)
             rows = tracks.read(connection, tracks.stale(stale.sweep.cutoff), stale.batch)
@@ -136,7 +143,7 @@ def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Dat
     return checked
 
 
-@dg.op(retry_policy=RETRY, tags={"kind": "postgres"})
+@dg.op(retry_policy=RETRY, tags={"dagster/kind/postgres": ""})
 def mark_orphans_failed(
     context: dg.OpExecutionContext,
     checked: Checked,
@@ -153,7 +160,7 @@ def mark_orphans_failed(
     attempt, batch, sweep = context.retry_number, checked.batch.number, checked.sweep
     records = evidence.of_run(context.run_id, context.instance)
     written, changes = [], []
-    with plain_failures():
+    with plain_failures(context):
         checked = cleanup.check_again(storage.files(), checked)
         if checked.unverifiable:
             written.append(records.write(UNVERIFIABLE, batch, attempt, map(_seen, checked.unverifiable)))
@@ -189,17 +196,31 @@ def mark_orphans_failed(
     return outcome
 
 
-@dg.op(tags={"kind": "dagster"})
+@dg.op(tags={"dagster/kind/dagster": ""})
 def report_cleanup(context: dg.OpExecutionContext, found: Found, outcomes: list[Outcome]) -> dict[str, int]:
-    """Add up what became of all batches, and observe the tracks asset. The output is the run's counts."""
+    """Add up what became of all batches, and tell the tracks asset: its counts, and whether it is healthy.
+
+    The output is the run's counts.
+    """
     outcome = cleanup.total(outcomes)
     counts = asdict(outcome.counts)
-    metadata = counts | (_story(found.sweep, outcome) if found.sweep else {"note": NOT_CONFIGURED})
-    context.add_output_metadata(metadata)
-    if found.sweep:
-        context.log_event(dg.AssetObservation(TRACKS.key, metadata=metadata))
     context.log.info(", ".join(f"{name} %d" for name in counts), *counts.values())
+    if found.sweep is None:
+        context.add_output_metadata(counts | {"note": NOT_CONFIGURED})
+        return counts
+    metadata = counts | _story(found.sweep, outcome) | {"seconds": _seconds_since_start(context)}
+    context.add_output_metadata(metadata)
+    context.log_event(dg.AssetObservation(TRACKS.key, metadata=metadata))
+    for finding in health.of_cleanup(outcome):
+        report(context, finding)
     return counts
+
+
+def _seconds_since_start(context: dg.OpExecutionContext) -> float:
+    """How long the run has taken so far."""
+    record = context.instance.get_run_record_by_id(context.run_id)
+    started = record.start_time if record else None
+    return round(time.time() - started, 1) if started else 0.0
 
 
 def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
@@ -214,7 +235,7 @@ def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
         for name, rows in (("orphans", outcome.orphans), ("unverifiable_tracks", outcome.unverifiable))
         if rows
     }
-    lists = {"full_lists": dg.MetadataValue.path(str(Path(outcome.evidence[0]).parent))} if outcome.evidence else {}
+    lists = {"full_lists": dg.MetadataValue.path(str(UPath(outcome.evidence[0]).parent))} if outcome.evidence else {}
     return {
         "dry_run": outcome.dry_run,
         "proof": str(outcome.proof) if outcome.counts.stale else "storage not needed: nothing to look for",
@@ -256,7 +277,7 @@ class RestoreConfig(dg.Config):
     dry_run: bool = Field(default=True, description="Only say what would be restored. Set to false to restore.")
 
 
-@dg.op(out=dg.DynamicOut(MarkedBatch), retry_policy=RETRY, tags={"kind": "postgres"})
+@dg.op(out=dg.DynamicOut(MarkedBatch), retry_policy=RETRY, tags={"dagster/kind/postgres": ""})
 def find_marked_tracks(
     context: dg.OpExecutionContext, config: FindMarkedConfig, database: Database, evidence: EvidenceStore
 ) -> Iterator[dg.DynamicOutput[MarkedBatch]]:
@@ -277,7 +298,7 @@ def find_marked_tracks(
         yield dg.DynamicOutput(batch, mapping_key=f"{batch.number:05}")
 
 
-@dg.op(retry_policy=RETRY, tags={"kind": "postgres"})
+@dg.op(retry_policy=RETRY, tags={"dagster/kind/postgres": ""})
 def restore_tracks(
     context: dg.OpExecutionContext,
     marked: MarkedBatch,
@@ -319,7 +340,7 @@ def restore_tracks(
     return Undone(counts, config.dry_run)
 
 
-@dg.op(tags={"kind": "dagster"})
+@dg.op(tags={"dagster/kind/dagster": ""})
 def report_restore(context: dg.OpExecutionContext, batches: list[Undone]) -> dict[str, int]:
     """Add up what became of all batches. The output is the run's counts."""
     undone = sum(batches, Undone())

@@ -1,0 +1,164 @@
+"""The story: uploads, some of them killed; a cleanup; what it did and what it left alone; and a second cleanup."""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from demo.pipeline import JOB, Cleanup, DemoError, Pipeline, fresh_folder
+from demo.processes import none_left_running
+from demo.veza import Fate, Song, UploadFailedError, Veza
+from veza_ops.tracks import ORPHAN_TRACK_AGE_THRESHOLD, orphan_message
+
+FOLDER = Path(__file__).parent.parent / ".demo"
+
+SONGS = [
+    Song("First Light", timedelta(days=9), Fate.COMPLETES),
+    Song("Paper Boats", timedelta(days=6), Fate.COMPLETES),
+    Song("Long Way Down", timedelta(days=3), Fate.KILLED),
+    Song("Night Drive", timedelta(days=2), Fate.COMPLETES),
+    Song("Glass Harbour", timedelta(hours=26), Fate.KILLED),
+    Song("Undertow", timedelta(hours=5), Fate.KILLED),
+    Song("Slow Burn", timedelta(hours=3), Fate.HANGS),
+    Song("Half Asleep", timedelta(minutes=61), Fate.KILLED),
+    Song("Fresh Paint", timedelta(minutes=4), Fate.GOES_ON),
+]
+"""No two uploads of the demo are alike: the dead ones are of any age, and so are those that are not dead."""
+
+
+def add_rows_of_old(veza: Veza) -> None:
+    """Two tracks that no uploader of today leaves behind."""
+    veza.execute(
+        "INSERT INTO tracks (title, file_path, status, status_message, created_at, updated_at) VALUES "
+        "('Broken String', 'uploads/broken-string.flac', 'failed', 'unsupported codec', now() - %(d)s, now() - %(d)s), "
+        "('Cloud Nine', 's3://veza-archive/cloud-nine.flac', 'processing', NULL, now() - %(h)s, now() - %(h)s)",
+        d=timedelta(days=5),
+        h=timedelta(hours=8),
+    )
+
+
+def show_library(console: Console, veza: Veza) -> None:
+    """The library as it is."""
+    table = Table("title", "age", "status", "file_path", "file on disk", box=SIMPLE_HEAD)
+    for track in veza.tracks():
+        there = "yes" if veza.has_file(track["file_path"]) else "can't look" if "://" in track["file_path"] else "NO"
+        table.add_row(track["title"], age(track["age"]), track["status"], track["file_path"], there)
+    console.print(table)
+
+
+def show_changes(console: Console, veza: Veza, before: list[dict[str, Any]], cleanup: Cleanup) -> None:
+    """The library as it is now, what happened to each track, and why."""
+    table = Table("title", "age", "status", "what happened", box=SIMPLE_HEAD)
+    was = {track["id"]: track["status"] for track in before}
+    for track in veza.tracks():
+        changed = track["status"] != was[track["id"]]
+        status = f"{was[track['id']]} -> {track['status']}" if changed else track["status"]
+        table.add_row(
+            track["title"],
+            age(track["age"]),
+            status,
+            what_happened(veza, track, cleanup, changed=changed),
+            style="bold red" if changed else None,
+        )
+    console.print(table)
+
+
+def what_happened(veza: Veza, track: dict[str, Any], cleanup: Cleanup, *, changed: bool) -> str:
+    """A plain sentence for each track."""
+    if changed:
+        return "marked failed: a ghost, its file never came"
+    if track["status"] != "processing":
+        return f"left alone: it is {track['status']}, not processing"
+    if str(track["id"]) in cleanup.reasons:
+        return f"left alone: {cleanup.reasons[str(track['id'])]}"
+    if veza.has_file(track["file_path"]):
+        return "left alone: its file is there, the upload is only slow"
+    return "left alone: younger than an hour, the upload may be under way"
+
+
+def age(value: timedelta) -> str:
+    """A time span in its biggest unit."""
+    minutes = round(value.total_seconds() / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"
+
+
+def expect(what: str, seen: object, wanted: object) -> None:
+    """Raises DemoError when something isn't as it should be."""
+    if seen != wanted:
+        raise DemoError(f"{what}: {wanted} was to be seen, but it is {seen}.")
+
+
+def changed(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
+    """The titles of the rows that differ in any column."""
+    rows = {track["id"]: track | {"age": None} for track in before}
+    return sorted(track["title"] for track in after if track | {"age": None} != rows.get(track["id"]))
+
+
+def show_log(console: Console, cleanup: Cleanup) -> None:
+    """What the steps said."""
+    for line in cleanup.log:
+        console.print(f"  {line}", style="dim", soft_wrap=True)
+
+
+def tell(console: Console, folder: Path) -> None:
+    """The story, from an empty folder on."""
+    fresh_folder(folder)
+    killed = sorted(song.title for song in SONGS if song.fate is Fate.KILLED)
+    console.print("Starting a PostgreSQL of the demo's own ...")
+    with Veza.running(folder / "files") as veza:
+        console.print(f"Uploading {len(SONGS)} tracks, each by a process of its own:")
+        alive = veza.upload(SONGS)
+        for song in SONGS:
+            console.print(f"  {song.title} {song.fate.value}")
+        add_rows_of_old(veza)
+        console.print("Their ages are set back, and two old rows are added. The library before the cleanup:")
+        show_library(console, veza)
+
+        before = veza.tracks()
+        pipeline = Pipeline(folder, veza)
+        console.print(f"Running: dagster job execute -m veza_ops.definitions -j {JOB}")
+        first = pipeline.cleanup()
+        show_log(console, first)
+        after = veza.tracks()
+        console.print("\nThe library after it:")
+        show_changes(console, veza, before, first)
+        expect("The tracks that the cleanup changed", changed(before, after), killed)
+        message = orphan_message(ORPHAN_TRACK_AGE_THRESHOLD)
+        ghosts = {(track["status"], track["status_message"]) for track in after if track["title"] in killed}
+        expect("Their status and status_message", ghosts, {("failed", message)})
+        console.print(f"status_message of each ghost: {message}")
+
+        console.print("\nRunning the cleanup again:")
+        second = pipeline.cleanup()
+        show_log(console, second)
+        expect("The tracks that the second cleanup changed", changed(after, veza.tracks()), [])
+        console.print("It changed nothing: every row is as it was.")
+
+        console.print("\nThe uploads that were left alone go on to their end:")
+        for upload in alive:
+            upload.finish()
+            console.print(f"  {upload.song.title}: completed")
+    console.print(f"\nAll as it should be. Dagster's full logs and the evidence of each run are in {folder}.")
+
+
+def main(folder: Path) -> int:
+    """Tell the story; the exit code."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    try:
+        with none_left_running():
+            tell(console, folder)
+    except KeyboardInterrupt:
+        console.print("\nStopped. Nothing is left running.")
+        return 130
+    except (DemoError, UploadFailedError) as error:
+        console.print(f"\nThe demo went wrong. {error}", style="bold red", soft_wrap=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve() if sys.argv[1:] else FOLDER))
