@@ -149,6 +149,7 @@ def run_config(
     ops: Mapping[str, Mapping[str, Any]] | None = None,
     database: Mapping[str, Any] | None = None,
     storage: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The run config for a job over `library`."""
     at = {"url": library.url} if library else {}
@@ -158,6 +159,7 @@ def run_config(
         "resources": {
             "database": {"config": at | dict(database or {})},
             "storage": {"config": under | dict(storage or {})},
+            "evidence": {"config": dict(evidence or {})},
         },
     }
 
