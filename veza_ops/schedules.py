@@ -17,6 +17,12 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
+STUCK_AFTER = timedelta(days=1)
+"""A run that has been unfinished for longer has died without a word, and no cleanup waits for it any more.
+
+Run monitoring finds such a run out much earlier; this is for an instance that has it switched off.
+"""
+
 
 def is_overtaken(scheduled: datetime, now: datetime) -> bool:
     """Whether a tick comes so late that a newer one is due as well: after downtime, one sweep is enough."""
@@ -34,12 +40,14 @@ def cleanup_orphan_tracks_hourly(
     context: dg.ScheduleEvaluationContext, database: Database
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """One cleanup an hour, one after any downtime, and none on top of another."""
+    now = datetime.now(UTC)
     if not database.is_configured:
         yield dg.SkipReason(NOT_CONFIGURED)
-    elif is_overtaken(context.scheduled_execution_time, datetime.now(UTC)):
+    elif is_overtaken(context.scheduled_execution_time, now):
         yield dg.SkipReason("This tick was missed, and a newer one is due: one cleanup makes up for both.")
     elif busy := context.instance.get_runs(
-        dg.RunsFilter(job_name=cleanup_orphan_tracks.name, statuses=UNFINISHED), limit=1
+        dg.RunsFilter(job_name=cleanup_orphan_tracks.name, statuses=UNFINISHED, created_after=now - STUCK_AFTER),
+        limit=1,
     ):
         yield dg.SkipReason(f"Run {busy[0].run_id} of the same job is still queued or running.")
     else:

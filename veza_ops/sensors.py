@@ -38,7 +38,8 @@ class Holder:
     def is_daemon(self) -> bool:
         """Whether this is Dagster's daemon: ``dagster-daemon run``, or ``python -m dagster._daemon run``."""
         return any(
-            Path(word).stem == "dagster-daemon" or (flag == "-m" and word.startswith("dagster._daemon"))
+            Path(word).name in ("dagster-daemon", "dagster-daemon.exe")
+            or (flag == "-m" and word.startswith("dagster._daemon"))
             for flag, word in zip(("", *self.command), self.command, strict=False)
         )
 

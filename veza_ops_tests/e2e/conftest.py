@@ -1,0 +1,17 @@
+"""A Dagster deployment for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from veza_ops_tests.e2e.deployment import Deployment, open_deployment
+from veza_ops_tests.library import Library
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, library: Library) -> Iterator[Deployment]:
+    """A Dagster home of the test's own, configured for the test's library."""
+    yield from open_deployment(
+        tmp_path / "home", {"VEZA_DATABASE_URL": library.url, "VEZA_STORAGE_ROOT": str(library.root)}
+    )

@@ -1,0 +1,194 @@
+"""The commands of the README, each as a process of its own, in a fresh clone."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from veza_ops.ops import NOT_CONFIGURED
+from veza_ops_tests.e2e.deployment import (
+    JOB,
+    Deployment,
+    clone,
+    command,
+    free_port,
+    wait_for,
+    webserver_answers,
+)
+from veza_ops_tests.library import Library, Schema
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SECRET = "s3cr3t-0f-the-l1brary"
+EXECUTE = ("dagster", "job", "execute", "-m", "veza_ops.definitions", "-j", JOB)
+
+
+@dataclass
+class Shell:
+    """A shell in a fresh clone, with nothing configured."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        clone(self.folder)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "VEZA", "PYTEST"))}
+        self.environment = kept | {"PYTHONPATH": str(self.folder)} | self.environment
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """The exit code of a command, and all that it printed."""
+        done = subprocess.run(
+            [command(arguments[0]), *arguments[1:]],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert SECRET not in done.stdout
+        return done.returncode, done.stdout
+
+    def use(self, url: str, root: Path) -> None:
+        """Set the environment that the README speaks of."""
+        self.environment |= {"VEZA_DATABASE_URL": with_secret(url), "VEZA_STORAGE_ROOT": str(root)}
+
+
+def with_secret(url: str) -> str:
+    """The same address with a password in it, which the tests' server doesn't ask for."""
+    return sa.make_url(url).set(password=SECRET).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A shell in a fresh clone, DAGSTER_HOME unset."""
+    return Shell(tmp_path / "clone")
+
+
+@pytest.fixture
+def ready(shell: Shell, library: Library) -> Shell:
+    """A shell configured for the test's library."""
+    shell.use(library.url, library.root)
+    return shell
+
+
+def errors(output: str) -> set[str]:
+    """The descriptions of the failures that a run printed."""
+    return set(re.findall(r"^dagster\._core\.definitions\.events\.Failure: (.*)$", output, re.MULTILINE))
+
+
+def test_job_execute_marks_ghosts_failed_and_prints_its_counts(ready: Shell, library: Library) -> None:
+    ghost, slow = library.add_ghost(), library.add("slow.flac", content=b"")
+    code, output = ready.run(*EXECUTE)
+    assert code == 0, output
+    assert "stale 2, present 1, missing 1, unverifiable 0, raced 0, marked_failed 1" in output
+    assert (library.status(ghost), library.status(slow)) == ("failed", "processing")
+
+
+def test_run_config_from_a_file_overrides_the_environment(ready: Shell, library: Library, tmp_path: Path) -> None:
+    ghost = library.add_ghost()
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        json.dumps(
+            {
+                "ops": {"mark_orphans_failed": {"config": {"dry_run": True}}},
+                "resources": {"database": {"config": {"url": {"env": "THE_OTHER"}}}},
+            }
+        )
+    )
+    ready.environment |= {
+        "VEZA_DATABASE_URL": f"postgresql://nobody:{SECRET}@localhost:1/nowhere",
+        "THE_OTHER": with_secret(library.url),
+    }
+    code, output = ready.run(*EXECUTE, "-c", str(config))
+    assert code == 0, output
+    assert "dry run: 1 would be marked failed" in output
+    assert library.status(ghost) == "processing"
+
+
+def test_dg_launch_does_the_same(ready: Shell, library: Library) -> None:
+    ghost = library.add_ghost()
+    code, output = ready.run("dg", "launch", "--job", JOB)
+    assert code == 0, output
+    assert library.status(ghost) == "failed"
+
+
+def test_without_a_database_it_says_so_and_succeeds(shell: Shell) -> None:
+    code, output = shell.run(*EXECUTE)
+    assert code == 0, output
+    assert NOT_CONFIGURED in output
+
+
+@pytest.mark.parametrize("arguments", [("dagster", "definitions", "validate"), ("dg", "check", "defs")], ids=" ".join)
+def test_a_fresh_clone_is_valid(shell: Shell, arguments: tuple[str, ...]) -> None:
+    code, output = shell.run(*arguments)
+    assert code == 0, output
+
+
+def test_the_webserver_answers(deployment: Deployment) -> None:
+    port = free_port()
+    deployment.move_to_a_clone()
+    deployment.start("dagster-webserver", "--port", str(port))
+    wait_for("the webserver", lambda: webserver_answers(port), seconds=120)
+
+
+# -- what is wrong is named, and nothing is changed ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        (f"not an address {SECRET}", "is not an address"),
+        (f"mysql://veza:{SECRET}@localhost/veza", "speaks PostgreSQL only"),
+        (f"postgresql://veza:{SECRET}@127.0.0.1:{{port}}/veza", "Check that the server runs"),
+    ],
+    ids=["no address", "another kind of database", "the server is down"],
+)
+def test_a_wrong_address_is_named(shell: Shell, tmp_path: Path, url: str, named: str) -> None:
+    shell.environment |= {"VEZA_DATABASE_URL": url.format(port=free_port()), "VEZA_STORAGE_ROOT": str(tmp_path)}
+    code, output = shell.run(*EXECUTE)
+    assert code != 0
+    (error,) = errors(output)
+    assert named in error
+
+
+@pytest.mark.parametrize(
+    ("schema", "statement", "named"),
+    [
+        (Schema(), "ALTER TABLE tracks RENAME TO songs", "There is no table public.tracks"),
+        (Schema(), "ALTER TABLE tracks RENAME status_message TO note", "column status_message is missing"),
+        (
+            Schema(status="track_status"),
+            "ALTER TYPE track_status RENAME VALUE 'failed' TO 'broken'",
+            "column status is the enum track_status, which has no value 'failed'",
+        ),
+        (Schema(), "ALTER DATABASE {database} SET default_transaction_read_only = on", "takes no writes"),
+    ],
+    ids=["no table", "no column", "no such status", "read only"],
+)
+def test_a_database_that_can_not_be_cleaned_is_named_and_not_changed(
+    shell: Shell, make_library: Callable[[Schema], Library], schema: Schema, statement: str, named: str
+) -> None:
+    library = make_library(schema)
+    library.add_ghost()
+    library.execute(statement.format(database=library.database))
+    before = dump(library)
+    shell.use(library.url, library.root)
+    code, output = shell.run(*EXECUTE)
+    assert code != 0
+    (error,) = errors(output)
+    assert named in error
+    assert dump(library) == before
+
+
+def dump(library: Library) -> list[tuple[object, ...]]:
+    """All rows, whatever the table is called by now."""
+    with library.engine.connect() as connection:
+        name = sa.inspect(connection).get_table_names()[0]
+        return [tuple(row) for row in connection.execute(sa.text(f"SELECT * FROM {name} ORDER BY id"))]
