@@ -14,6 +14,7 @@ In reading order, each importing only from those before it:
 - `resources`: `Database`, `Storage`, `EvidenceStore`: configuration and lifetime
 - `ops`: the steps: read config, call one rule, attach metadata
 - `checks`: the library's health, asked for at any time
+- `executors`: where the steps are executed: in one process, in several, on Celery, on Kubernetes
 - `jobs`, `schedules`, `sensors`: wiring
 - `definitions`: the inventory, and the only place that reads the environment
 """

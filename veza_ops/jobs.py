@@ -1,7 +1,8 @@
-"""The jobs: which steps, in which order, run by which executor."""
+"""The jobs: which steps, in which order."""
 
 import dagster as dg
 
+from veza_ops.executors import chosen_in_run_config
 from veza_ops.ops import (
     check_files,
     find_marked_tracks,
@@ -18,25 +19,10 @@ WRITES_TRACKS = "veza_ops/writes_tracks"
 OURS = {"team": "veza-ops", "domain": "tracks"}
 """Tags that every job and run of ours has, to filter by."""
 
-_EXECUTOR = dg.multi_or_in_process_executor
-
-
-@dg.executor(
-    name="in_process_or_multiprocess",
-    config_schema=dg.Field(_EXECUTOR.config_schema.config_type, default_value={"in_process": {}}),
-)
-def in_process_or_multiprocess(context: dg.InitExecutorContext) -> dg.Executor:
-    """Dagster's own two executors, with one process as the default.
-
-    An ordinary hour is a batch or none, and each further process costs some two seconds to start.
-    """
-    assert _EXECUTOR.executor_creation_fn is not None
-    return _EXECUTOR.executor_creation_fn(context)
-
 
 @dg.job(
     description="Find tracks that are stuck in processing, look for their files, and mark those failed that have none.",
-    executor_def=in_process_or_multiprocess,
+    executor_def=chosen_in_run_config,
     tags={**OURS, WRITES_TRACKS: "true"},
 )
 def cleanup_orphan_tracks() -> None:
@@ -48,7 +34,7 @@ def cleanup_orphan_tracks() -> None:
 @dg.job(
     description="Undo a cleanup, by hand only: put tracks that it marked failed back to processing where the file is "
     "there. A dry run unless restore_tracks.dry_run is set to false; with find_marked_tracks.run_id, only that run's.",
-    executor_def=in_process_or_multiprocess,
+    executor_def=chosen_in_run_config,
     tags={**OURS, WRITES_TRACKS: "true"},
 )
 def restore_orphan_tracks() -> None:

@@ -24,11 +24,6 @@ Run monitoring finds such a run out much earlier; this is for an instance that h
 """
 
 
-def is_overtaken(scheduled: datetime, now: datetime) -> bool:
-    """Whether a tick comes so late that a newer one is due as well: after downtime, one sweep is enough."""
-    return now - scheduled >= timedelta(hours=1)
-
-
 @dg.schedule(
     job=cleanup_orphan_tracks,
     cron_schedule="0 * * * *",
@@ -39,14 +34,16 @@ def is_overtaken(scheduled: datetime, now: datetime) -> bool:
 def cleanup_orphan_tracks_hourly(
     context: dg.ScheduleEvaluationContext, database: Database
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """One cleanup an hour, one after any downtime, and none on top of another."""
-    now = datetime.now(UTC)
+    """One cleanup an hour, and none on top of another.
+
+    After downtime there is one for all the hours missed: Dagster makes up for each only if a schedule has partitions.
+    """
     if not database.is_configured:
         yield dg.SkipReason(NOT_CONFIGURED)
-    elif is_overtaken(context.scheduled_execution_time, now):
-        yield dg.SkipReason("This tick was missed, and a newer one is due: one cleanup makes up for both.")
     elif busy := context.instance.get_runs(
-        dg.RunsFilter(job_name=cleanup_orphan_tracks.name, statuses=UNFINISHED, created_after=now - STUCK_AFTER),
+        dg.RunsFilter(
+            job_name=cleanup_orphan_tracks.name, statuses=UNFINISHED, created_after=datetime.now(UTC) - STUCK_AFTER
+        ),
         limit=1,
     ):
         yield dg.SkipReason(f"Run {busy[0].run_id} of the same job is still queued or running.")

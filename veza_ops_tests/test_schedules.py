@@ -13,10 +13,9 @@ from veza_ops.definitions import defs
 from veza_ops.jobs import cleanup_orphan_tracks
 from veza_ops.ops import NOT_CONFIGURED
 from veza_ops.resources import Database
-from veza_ops.schedules import UNFINISHED, cleanup_orphan_tracks_hourly, is_overtaken
+from veza_ops.schedules import UNFINISHED, cleanup_orphan_tracks_hourly
 
 CONFIGURED = Database(url="postgresql://nobody@localhost/nowhere")
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +32,9 @@ def instance(kept_instance: dg.DagsterInstance) -> dg.DagsterInstance:
     return kept_instance
 
 
-def tick(
-    instance: dg.DagsterInstance, database: Database = CONFIGURED, *, late: timedelta = timedelta(seconds=1)
-) -> dg.RunRequest | str:
-    """What a tick that comes `late` answers: a run, or the reason why none."""
-    moment = datetime.now(UTC) - late
-    with dg.build_schedule_context(instance, moment, resources={"database": database}) as context:
+def tick(instance: dg.DagsterInstance, database: Database = CONFIGURED) -> dg.RunRequest | str:
+    """What a tick answers: a run, or the reason why none."""
+    with dg.build_schedule_context(instance, datetime.now(UTC), resources={"database": database}) as context:
         answer = cleanup_orphan_tracks_hourly.evaluate_tick(context)
     return next(iter(answer.run_requests or []), None) or str(answer.skip_message)
 
@@ -64,20 +60,6 @@ def test_a_tick_in_time_asks_for_a_run(instance: dg.DagsterInstance) -> None:
 
 def test_without_a_database_it_says_so(instance: dg.DagsterInstance) -> None:
     assert tick(instance, Database(url="")) == NOT_CONFIGURED
-
-
-def test_of_the_ticks_missed_in_downtime_only_the_last_asks_for_a_run(instance: dg.DagsterInstance) -> None:
-    answers = [tick(instance, late=timedelta(hours=hours, minutes=20)) for hours in (4, 3, 2, 1, 0)]
-    assert [isinstance(answer, dg.RunRequest) for answer in answers] == [False, False, False, False, True]
-    assert "a newer one is due" in str(answers[0])
-
-
-@pytest.mark.parametrize(
-    ("late", "overtaken"),
-    [(timedelta(0), False), (timedelta(minutes=59, seconds=59), False), (timedelta(hours=1), True)],
-)
-def test_a_tick_is_overtaken_by_the_next_one(late: timedelta, *, overtaken: bool) -> None:
-    assert is_overtaken(NOON, NOON + late) is overtaken
 
 
 @pytest.mark.parametrize("status", UNFINISHED)

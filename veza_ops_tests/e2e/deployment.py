@@ -147,12 +147,12 @@ class Deployment:
         states = self.instance.all_instigator_state(instigator_type=kind)
         return next((state for state in states if state.instigator_name in (SENSOR, SCHEDULE)), None)
 
-    def ticks(self, kind: InstigatorType, status: TickStatus) -> list[InstigatorTick]:
+    def ticks(self, kind: InstigatorType, *statuses: TickStatus) -> list[InstigatorTick]:
         """The ticks of the sensor or the schedule that ended so, the newest first."""
         state = self.state(kind)
         if state is None:
             return []
-        return list(self.instance.get_ticks(state.instigator_origin_id, state.selector_id, statuses=[status]))
+        return list(self.instance.get_ticks(state.instigator_origin_id, state.selector_id, statuses=list(statuses)))
 
     def wait_for_runs(self, count: int, runs: Callable[[], list[dg.DagsterRun]]) -> None:
         """Wait until there are `count` of these runs and all have succeeded, and not one more comes meanwhile."""
