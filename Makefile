@@ -1,11 +1,12 @@
 # Everything a developer or a curious visitor runs. Only Python 3.11+ and make are needed beforehand.
 
 PYTHON ?= python3
+PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo check test format clean
+.PHONY: help setup demo dev check test format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -15,11 +16,14 @@ setup: $(READY) ## Install veza-ops and all its tools into .venv
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[web,production,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[web,production,browser,dev]'
 	@touch $@
 
 demo: $(READY) ## Watch a cleanup at work: real uploads, some killed, in a real PostgreSQL
 	$(BIN)/python -m demo
+
+dev: $(READY) ## Look at the demo's cleanups in the web UI (PORT=3000)
+	$(BIN)/python -m demo.dev $(PORT)
 
 check: $(READY) ## Lint, check formatting and types, validate the definitions
 	$(BIN)/ruff check .

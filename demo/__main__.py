@@ -1,6 +1,7 @@
 """The story: uploads, some of them killed; a cleanup; what it did and what it left alone; and a second cleanup."""
 
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from demo.pipeline import JOB, Cleanup, DemoError, Pipeline, fresh_folder
+from demo.pipeline import JOB, PROJECT, Cleanup, DemoError, Pipeline, fresh_folder
 from demo.processes import none_left_running
 from demo.veza import Fate, Song, UploadFailedError, Veza
 from veza_ops.tracks import ORPHAN_TRACK_AGE_THRESHOLD, orphan_message
 
-FOLDER = Path(__file__).parent.parent / ".demo"
+FOLDER = PROJECT / ".demo"
 
 SONGS = [
     Song("First Light", timedelta(days=9), Fate.COMPLETES),
@@ -145,20 +146,20 @@ def tell(console: Console, folder: Path) -> None:
     console.print(f"\nAll as it should be. Dagster's full logs and the evidence of each run are in {folder}.")
 
 
-def main(folder: Path) -> int:
-    """Tell the story; the exit code."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+def told(story: Callable[[], None]) -> int:
+    """Tell a story that leaves nothing running, and how it ended; the exit code."""
     try:
         with none_left_running():
-            tell(console, folder)
+            story()
     except KeyboardInterrupt:
-        console.print("\nStopped. Nothing is left running.")
+        print("\nStopped. Nothing is left running.")
         return 130
     except (DemoError, UploadFailedError) as error:
-        console.print(f"\nThe demo went wrong. {error}", style="bold red", soft_wrap=True)
+        print(f"\nThis went wrong. {error}", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve() if sys.argv[1:] else FOLDER))
+    screen = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    sys.exit(told(lambda: tell(screen, Path(sys.argv[1]).resolve() if sys.argv[1:] else FOLDER)))

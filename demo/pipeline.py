@@ -1,22 +1,32 @@
 """veza-ops as an operator has it: a DAGSTER_HOME, the command line, and `dagster dev`."""
 
+import contextlib
 import fcntl
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
+import psutil
+import requests
+from dagster_graphql import DagsterGraphQLClient
 from upath import UPath
 
+from demo.processes import PATIENCE_SECONDS, stop_all
 from demo.veza import Veza
 from veza_ops.evidence import UNVERIFIABLE, Evidence, read
 
+PROJECT = Path(__file__).parent.parent
 JOB = "cleanup_orphan_tracks"
 _OP_LOG = re.compile(rf" - (?:INFO|WARNING) - {JOB} - \S+ - (\w+.* - .*)$")
 
@@ -47,6 +57,16 @@ def fresh_folder(folder: Path) -> None:
         shutil.rmtree(child) if child.is_dir() else child.unlink()
 
 
+def require_free(port: int) -> None:
+    """Raises DemoError when something else listens on `port`."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise DemoError(f"Port {port} is taken. Choose another: PORT={port + 1}") from None
+
+
 class Pipeline:
     """veza-ops at work on one Veza, with all that is Dagster's under `folder`."""
 
@@ -54,7 +74,7 @@ class Pipeline:
         self.folder = folder
         self.home = folder / "dagster_home"
         self.home.mkdir()
-        shutil.copy(Path(__file__).parent.parent / "dagster.yaml", self.home)
+        shutil.copy(PROJECT / "dagster.yaml", self.home)
         self.environment = {
             **os.environ,
             "DAGSTER_HOME": str(self.home),
@@ -90,3 +110,71 @@ class Pipeline:
         lists = evidence.files(UNVERIFIABLE) if evidence.of_run.is_dir() else []
         reasons = {row["id"]: row["why"] for path in lists for row in read(str(path))}
         return Cleanup({name: metadata[name].value for name in names}, reasons, log)
+
+    @contextlib.contextmanager
+    def served(self, port: int) -> Iterator["WebUI"]:
+        """Web UI and daemon, as `dagster dev` starts them, until the end of the block."""
+        log = self.folder / "dagster-dev.log"
+        command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml"), "-p", str(port)]
+        with log.open("w") as output:
+            # In a session of its own, so that Ctrl-C comes to it once, from here.
+            server = subprocess.Popen(
+                command,
+                env=self.environment,
+                cwd=self.folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            web = WebUI(f"http://localhost:{port}", self.instance)
+            while not web.answers():
+                if server.poll() is not None:
+                    raise DemoError(f"The web UI didn't start: read {log}.")
+                time.sleep(0.5)
+            yield web
+        finally:
+            processes = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
+            server.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(timeout=PATIENCE_SECONDS)
+            stop_all([process for process in processes if process.is_running()])
+
+
+@dataclass(frozen=True)
+class WebUI:
+    """The web UI, and somebody who launches runs there and waits for them."""
+
+    url: str
+    instance: dg.DagsterInstance
+
+    def answers(self) -> bool:
+        """Whether it is up."""
+        try:
+            return requests.get(f"{self.url}/server_info", timeout=10).ok
+        except requests.ConnectionError:
+            return False
+
+    def launch(self, config: dict[str, Any] | None = None) -> str:
+        """Launch a cleanup, and wait until it is over; its run id."""
+        address = urlsplit(self.url)
+        assert address.hostname is not None
+        client = DagsterGraphQLClient(address.hostname, address.port)
+        run_id = client.submit_job_execution(JOB, run_config=config or {})
+        return self.finished(dg.RunsFilter(run_ids=[run_id]))
+
+    def finished_on_load(self) -> str:
+        """Wait for the run that the sensor starts when the code location was loaded; its run id."""
+        return self.finished(dg.RunsFilter(tags={"dagster/sensor_name": "cleanup_orphan_tracks_on_load"}))
+
+    def finished(self, which: dg.RunsFilter) -> str:
+        """Wait until there is such a run and it is over; its run id. Raises DemoError if it failed."""
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline:
+            for run in self.instance.get_runs(which, limit=1):
+                if run.is_success:
+                    return run.run_id
+                if run.is_finished:
+                    raise DemoError(f"Run {self.url}/runs/{run.run_id} ended with {run.status.value}.")
+            time.sleep(0.5)
+        raise DemoError(f"There was no such run, or it didn't end in three minutes: look at {self.url}/runs.")

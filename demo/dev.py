@@ -1,0 +1,54 @@
+"""`make dev`: the demo's Veza, a little history of cleanups, and the web UI to look at them: ``dev.py [PORT]``."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from demo.__main__ import FOLDER, SONGS, add_rows_of_old, told
+from demo.pipeline import Pipeline, WebUI, fresh_folder, require_free
+from demo.veza import Fate, Song, Veza
+
+GHOSTS = (3, 0, 5, 1, 2)
+"""How many uploads die before each cleanup that follows the first."""
+
+
+@contextmanager
+def ui(folder: Path, port: int) -> Iterator[WebUI]:
+    """The web UI over a fresh library, when it has a history to look at."""
+    require_free(port)
+    fresh_folder(folder)
+    print("Starting a PostgreSQL of the demo's own, and uploading tracks, of which some uploads are killed ...")
+    with Veza.running(folder / "files") as veza:
+        veza.upload(SONGS)
+        add_rows_of_old(veza)
+        pipeline = Pipeline(folder, veza)
+        print("Starting the web UI and the daemon: dagster dev ...")
+        with pipeline.served(port) as web:
+            print(f"\nThe web UI is at {web.url}\n")
+            print("The sensor starts a cleanup within a minute, since the code location was loaded ...")
+            print(f"  {web.url}/runs/{web.finished_on_load()}")
+            print("More uploads and cleanups, so that there is a history ...")
+            for number, ghosts in enumerate(GHOSTS, start=1):
+                veza.upload(
+                    [
+                        Song(f"Take {number}.{ghost}", timedelta(minutes=70 * ghost), Fate.KILLED)
+                        for ghost in range(1, ghosts + 1)
+                    ]
+                )
+                print(f"  {web.url}/runs/{web.launch()}")
+            yield web
+
+
+def serve(port: int) -> None:
+    """Serve until Ctrl-C."""
+    with ui(FOLDER, port) as web:
+        print(f"\nReady: {web.url}  (Ctrl-C stops everything)")
+        while True:
+            time.sleep(60)
+
+
+if __name__ == "__main__":
+    sys.exit(told(lambda: serve(int(sys.argv[1]) if sys.argv[1:] else 3000)))
