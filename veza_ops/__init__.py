@@ -11,8 +11,11 @@ In reading order, each importing only from those before it:
 - `undo`: which of the marked tracks go back to processing
 - `health`: whether the library is healthy, in plain words
 - `assets`: what the runs watch over, and the checks that answer for it
-- `resources`: `Database`, `Storage`, `EvidenceStore`: configuration and lifetime
+- `resources`: `Database`, `Storage`, `EvidenceStore`, `Alerts`, `History`: configuration and lifetime
+- `alerts`: what people are told, and when
+- `runs`: what Dagster remembers of our runs, and how one is forgotten
 - `ops`: the steps: read config, call one rule, attach metadata
+- `retention`: the step that forgets old runs
 - `checks`: the library's health, asked for at any time
 - `executors`: where the steps are executed: in one process, in several, on Celery, on Kubernetes
 - `jobs`, `schedules`, `sensors`: wiring

@@ -6,26 +6,37 @@ import dagster as dg
 
 from veza_ops.assets import TRACKS
 from veza_ops.checks import library_health
-from veza_ops.jobs import cleanup_orphan_tracks, restore_orphan_tracks
-from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.schedules import cleanup_orphan_tracks_hourly
-from veza_ops.sensors import cleanup_orphan_tracks_on_load
+from veza_ops.jobs import cleanup_orphan_tracks, prune_history, restore_orphan_tracks
+from veza_ops.resources import Alerts, Database, EvidenceStore, History, Storage
+from veza_ops.schedules import cleanup_orphan_tracks_hourly, prune_history_daily
+from veza_ops.sensors import alert_on_trouble, cleanup_orphan_tracks_on_load
 
 
-def _env(name: str) -> str:
-    """A reference to the variable, so that its value shows on no page; empty where it isn't set."""
-    return dg.EnvVar(name) if os.environ.get(name) else ""
+def _env(name: str, default: str = "") -> str:
+    """A reference to the variable, so that its value shows on no page; `default` where it isn't set."""
+    return dg.EnvVar(name) if os.environ.get(name) else default
+
+
+def _env_number(name: str, default: int) -> int:
+    """As `_env`, for a whole number."""
+    return dg.EnvVar.int(name) if os.environ.get(name) else default
 
 
 defs = dg.Definitions(
     assets=[TRACKS],
     asset_checks=[library_health],
-    jobs=[cleanup_orphan_tracks, restore_orphan_tracks],
-    schedules=[cleanup_orphan_tracks_hourly],
-    sensors=[cleanup_orphan_tracks_on_load],
+    jobs=[cleanup_orphan_tracks, restore_orphan_tracks, prune_history],
+    schedules=[cleanup_orphan_tracks_hourly, prune_history_daily],
+    sensors=[cleanup_orphan_tracks_on_load, alert_on_trouble],
     resources={
         "database": Database(url=_env("VEZA_DATABASE_URL")),
         "storage": Storage(root=_env("VEZA_STORAGE_ROOT")),
         "evidence": EvidenceStore(),
+        "history": History(keep_days=_env_number("VEZA_KEEP_RUNS_DAYS", default=30)),
+        "alerts": Alerts(
+            urls=_env("VEZA_ALERT_URLS"),
+            max_missing=_env_number("VEZA_ALERT_MAX_MISSING", default=100),
+            web_url=_env("VEZA_DAGSTER_URL", default="http://localhost:3000"),
+        ),
     },
 )

@@ -70,6 +70,12 @@ class Evidence:
             )
         return sorted(self.of_run.glob(f"{kind}-*.jsonl"), key=str)
 
+    def remove(self) -> None:
+        """Remove all that the run left here, if anything. Raises OSError."""
+        of_run = self.of_run.parent
+        if of_run.is_dir():
+            of_run.fs.rm(of_run.path, recursive=True)
+
 
 def read(path: str) -> Iterator[dict[str, Any]]:
     """The rows of one file of evidence, with whatever types they were written with."""

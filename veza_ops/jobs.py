@@ -12,12 +12,11 @@ from veza_ops.ops import (
     report_restore,
     restore_tracks,
 )
+from veza_ops.retention import remove_old_runs
+from veza_ops.runs import OURS
 
 WRITES_TRACKS = "veza_ops/writes_tracks"
 """Tag of the jobs that write to the tracks table; the queue lets one of them run at a time."""
-
-OURS = {"team": "veza-ops", "domain": "tracks"}
-"""Tags that every job and run of ours has, to filter by."""
 
 
 @dg.job(
@@ -40,3 +39,14 @@ def cleanup_orphan_tracks() -> None:
 def restore_orphan_tracks() -> None:
     """Find marked tracks, restore those whose file is there."""
     report_restore(find_marked_tracks().map(restore_tracks).collect())
+
+
+@dg.job(
+    description="Remove this code location's finished runs that are older than history.keep_days, with their stored "
+    "outputs, evidence and logs. A run that is removed can't be undone by its run id any more.",
+    executor_def=chosen_in_run_config,
+    tags=OURS,
+)
+def prune_history() -> None:
+    """Remove old runs."""
+    remove_old_runs()

@@ -119,3 +119,40 @@ class EvidenceStore(dg.ConfigurableResource[Any]):
     def of_run(self, run_id: str, instance: dg.DagsterInstance) -> Evidence:
         """The evidence of one run."""
         return Evidence(UPath(self.folder or instance.storage_directory()), run_id)
+
+
+class History(dg.ConfigurableResource[Any]):
+    """How long Dagster remembers the runs of this code location."""
+
+    keep_days: int = Field(
+        default=30,
+        ge=0,
+        le=36_500,
+        description="Days after which a finished run is removed with its outputs, evidence and logs. 0: keep all.",
+    )
+    max_runs: int = Field(default=1000, ge=1, le=100_000, description="Runs removed at a time; the rest the next day.")
+
+
+class Alerts(dg.ConfigurableResource[Any]):
+    """Who is told when there is trouble, and when it is over."""
+
+    urls: str = Field(
+        default="",
+        description="Addresses in Apprise's form, separated by commas. Use {env: VEZA_ALERT_URLS}, since they hold "
+        "secrets. Empty: nobody is told.",
+    )
+    max_missing: int = Field(
+        default=100, ge=0, description="Missing files in one run that are still ordinary; more are told of."
+    )
+    web_url: str = Field(
+        default="http://localhost:3000", description="Where people reach Dagster's web UI, for the link to the run."
+    )
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is somebody to tell."""
+        return bool(self.urls.strip())
+
+    def link(self, run_id: str) -> str:
+        """The address of a run's page."""
+        return f"{self.web_url.rstrip('/')}/runs/{run_id}"

@@ -1,11 +1,11 @@
-"""When the cleanup runs by the clock."""
+"""What runs by the clock."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from veza_ops.jobs import cleanup_orphan_tracks
+from veza_ops.jobs import cleanup_orphan_tracks, prune_history
 from veza_ops.ops import NOT_CONFIGURED
 from veza_ops.resources import Database
 
@@ -49,3 +49,13 @@ def cleanup_orphan_tracks_hourly(
         yield dg.SkipReason(f"Run {busy[0].run_id} of the same job is still queued or running.")
     else:
         yield dg.RunRequest()
+
+
+prune_history_daily = dg.ScheduleDefinition(
+    name="prune_history_daily",
+    job=prune_history,
+    cron_schedule="30 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Removes runs every night that finished more than history.keep_days ago.",
+)

@@ -150,6 +150,7 @@ def run_config(
     database: Mapping[str, Any] | None = None,
     storage: Mapping[str, Any] | None = None,
     evidence: Mapping[str, Any] | None = None,
+    history: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The run config for a job over `library`."""
     at = {"url": library.url} if library else {}
@@ -160,6 +161,7 @@ def run_config(
             "database": {"config": at | dict(database or {})},
             "storage": {"config": under | dict(storage or {})},
             "evidence": {"config": dict(evidence or {})},
+            "history": {"config": dict(history or {})},
         },
     }
 
