@@ -4,13 +4,15 @@ One file of JSON lines for each batch and attempt, in the run's own folder of Da
 `folder` says). A file is on disk before the change it tells of is committed: a change without evidence can't be.
 """
 
+from __future__ import annotations  # so that the loading of UPath waits until there is a file to write
+
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from upath import UPath
+import upath
 
 from veza_ops.errors import ConfigurationError
 
@@ -28,15 +30,15 @@ UNVERIFIABLE = "unverifiable"
 class Evidence:
     """The files of one run: ``<folder>/<run id>/veza_ops/<kind>-<batch>[.<attempt>].jsonl``."""
 
-    folder: UPath
+    folder: upath.UPath
     run_id: str
 
     @property
-    def of_run(self) -> UPath:
+    def of_run(self) -> upath.UPath:
         """The folder that holds all of the run's files."""
         return self.folder / self.run_id / "veza_ops"
 
-    def write(self, kind: str, batch: int, attempt: int, rows: Iterable[Mapping[str, Any]]) -> UPath:
+    def write(self, kind: str, batch: int, attempt: int, rows: Iterable[Mapping[str, Any]]) -> upath.UPath:
         """Write `rows`, and return only when they are on disk.
 
         Raises ConfigurationError when the folder can't be written to.
@@ -58,7 +60,7 @@ class Evidence:
             ) from None
         return path
 
-    def files(self, kind: str) -> list[UPath]:
+    def files(self, kind: str) -> list[upath.UPath]:
         """The run's files of one kind, batch by batch and attempt by attempt.
 
         Raises ConfigurationError when the run left no evidence here.
@@ -79,5 +81,5 @@ class Evidence:
 
 def read(path: str) -> Iterator[dict[str, Any]]:
     """The rows of one file of evidence, with whatever types they were written with."""
-    with UPath(path).open(encoding="utf-8") as file:
+    with upath.UPath(path).open(encoding="utf-8") as file:
         yield from map(json.loads, file)

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import dagster as dg
+import upath  # its UPath is loaded when it is first asked for, which spares every import of this package the time
 from pydantic import Field
-from upath import UPath
 
 from veza_ops import cleanup, health, undo
 from veza_ops.assets import TRACKS, report
@@ -235,7 +235,8 @@ def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
         for name, rows in (("orphans", outcome.orphans), ("unverifiable_tracks", outcome.unverifiable))
         if rows
     }
-    lists = {"full_lists": dg.MetadataValue.path(str(UPath(outcome.evidence[0]).parent))} if outcome.evidence else {}
+    folders = [str(upath.UPath(path).parent) for path in outcome.evidence[:1]]
+    lists = {"full_lists": dg.MetadataValue.path(folders[0])} if folders else {}
     return {
         "dry_run": outcome.dry_run,
         "proof": str(outcome.proof) if outcome.counts.stale else "storage not needed: nothing to look for",

@@ -10,8 +10,8 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
+import upath
 from pydantic import Field, PrivateAttr
-from upath import UPath
 
 from veza_ops.database import create_engine, plain_errors
 from veza_ops.evidence import Evidence
@@ -118,7 +118,7 @@ class EvidenceStore(dg.ConfigurableResource[Any]):
 
     def of_run(self, run_id: str, instance: dg.DagsterInstance) -> Evidence:
         """The evidence of one run."""
-        return Evidence(UPath(self.folder or instance.storage_directory()), run_id)
+        return Evidence(upath.UPath(self.folder or instance.storage_directory()), run_id)
 
 
 class History(dg.ConfigurableResource[Any]):

@@ -94,11 +94,12 @@ class Layout:
 
 def _within(folder: str, relative: str) -> str | Look:
     """`relative` joined to `folder`, unless it climbs out of it."""
-    depth = 0
-    for part in relative.split("/"):
-        depth += 0 if part in ("", ".") else -1 if part == ".." else 1
-        if depth < 0:
-            return _unverifiable(f"the path climbs out of {folder}")
+    if ".." in relative:
+        depth = 0
+        for part in relative.split("/"):
+            depth += 0 if part in ("", ".") else -1 if part == ".." else 1
+            if depth < 0:
+                return _unverifiable(f"the path climbs out of {folder}")
     return f"{folder.rstrip('/')}/{relative.lstrip('/')}"
 
 
@@ -109,7 +110,8 @@ def look(path: str, known_folders: set[str] | None = None) -> Look:
     asks for it once.
     """
     try:
-        os.stat(path)
+        if stat.S_ISLNK(os.lstat(path).st_mode) and not _leads_somewhere(path):
+            return _unverifiable(f"{path} is a link to nowhere")
     except FileNotFoundError:
         return _look_closer(path, set() if known_folders is None else known_folders)
     except OSError as error:
@@ -119,10 +121,18 @@ def look(path: str, known_folders: set[str] | None = None) -> Look:
     return _PRESENT
 
 
+def _leads_somewhere(link: str) -> bool:
+    try:
+        os.stat(link)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _look_closer(path: str, known_folders: set[str]) -> Look:
     """Whether ENOENT for `path` is the whole truth."""
     try:
-        if dangling := _dangling_link(path, known_folders):
+        if dangling := _dangling_link_above(path, known_folders):
             return _unverifiable(f"{dangling} is a link to nowhere")
         for other in _other_spellings(path):
             if os.path.lexists(other):
@@ -132,26 +142,23 @@ def _look_closer(path: str, known_folders: set[str]) -> Look:
     return Look(Verdict.MISSING, f"no file at {path}")
 
 
-def _dangling_link(path: str, known_folders: set[str]) -> str | None:
+def _dangling_link_above(path: str, known_folders: set[str]) -> str | None:
     """The link that leads nowhere on the way to `path`, if that is why nothing is there.
 
     Raises OSError when a part of the way can't be looked at.
     """
     while True:
+        folder = os.path.dirname(path.rstrip("/"))
+        if folder in known_folders or folder in ("", path):
+            return None
         try:
-            found = os.lstat(path)
+            found = os.lstat(folder)
         except FileNotFoundError:
-            folder = os.path.dirname(path.rstrip("/"))
-            if folder in known_folders or folder in ("", path):
-                return None
             path = folder
             continue
-        if stat.S_ISLNK(found.st_mode):
-            try:
-                os.stat(path)
-            except FileNotFoundError:
-                return path
-        known_folders.add(path)
+        if stat.S_ISLNK(found.st_mode) and not _leads_somewhere(folder):
+            return folder
+        known_folders.add(folder)
         return None
 
 

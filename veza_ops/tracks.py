@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
 
 from veza_ops.errors import TracksTableError
 
@@ -128,7 +127,7 @@ class Tracks:
         wrong += [
             f"column status is the enum {kind.name}, which has no value {status!r}"
             for status in ("processing", "failed")
-            if isinstance(kind := kinds.get("status"), ENUM) and status not in kind.enums
+            if isinstance(kind := kinds.get("status"), sa.Enum) and status not in kind.enums
         ]
         if wrong:
             raise TracksTableError(
@@ -389,7 +388,7 @@ def _require_writable_server(connection: sa.Connection) -> None:
 
 def _base(kind: Any) -> Any:
     """The type under a domain, which is what values are compared and written as."""
-    return _base(kind.data_type) if isinstance(kind, DOMAIN) else kind
+    return _base(kind.data_type) if hasattr(kind, "data_type") else kind
 
 
 def _has_zone(kind: Any) -> bool:

@@ -152,22 +152,26 @@ def test_a_relative_path_without_a_root_is_unverifiable() -> None:
 def test_any_other_answer_of_the_system_is_unverifiable(
     root: Path, error: OSError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_stat = os.stat
+    real_lstat = os.lstat
 
-    def stat(path: str) -> os.stat_result:
+    def lstat(path: str) -> os.stat_result:
         if path.endswith("none.flac"):
             raise error
-        return real_stat(path)
+        return real_lstat(path)
 
-    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "lstat", lstat)
     assert verdict(root, "none.flac")[0] == "unverifiable"
 
 
 def test_a_folder_on_the_way_that_cannot_be_looked_at_is_unverifiable(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lstat(_: str) -> os.stat_result:
-        raise PermissionError(13, "Permission denied")
+    real_lstat = os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        if not path.endswith("none.flac"):
+            raise PermissionError(13, "Permission denied")
+        return real_lstat(path)
 
     monkeypatch.setattr(os, "lstat", lstat)
     assert verdict(root, "none.flac")[0] == "unverifiable"
@@ -218,14 +222,14 @@ def test_a_look_that_hangs_is_given_up_and_only_its_slice_is_unverifiable(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()
-    real_stat = os.stat
+    real_lstat = os.lstat
 
-    def stat(path: str) -> os.stat_result:
+    def lstat(path: str) -> os.stat_result:
         if path.endswith("hung.flac"):
             released.wait()
-        return real_stat(path)
+        return real_lstat(path)
 
-    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "lstat", lstat)
     paths = ["album/song.flac"] * 500
     paths[100] = "hung.flac"
     try:
@@ -239,7 +243,7 @@ def test_a_look_that_hangs_is_given_up_and_only_its_slice_is_unverifiable(
 
 def test_when_every_look_hangs_the_rest_is_unverifiable(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    monkeypatch.setattr(os, "stat", lambda _: released.wait())
+    monkeypatch.setattr(os, "lstat", lambda _: released.wait())
     try:
         looks = Files(Layout(str(root)), max_threads=2, look_timeout_seconds=0.1).look(["a"] * 1000)
     finally:
@@ -251,9 +255,9 @@ def test_a_slow_storage_is_looked_at_by_many_threads_and_no_more_than_configured
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once, most, lock, pause = 0, 0, threading.Lock(), threading.Event()
-    real_stat = os.stat
+    real_lstat = os.lstat
 
-    def stat(path: str) -> os.stat_result:
+    def lstat(path: str) -> os.stat_result:
         nonlocal at_once, most
         with lock:
             at_once += 1
@@ -261,18 +265,18 @@ def test_a_slow_storage_is_looked_at_by_many_threads_and_no_more_than_configured
         pause.wait(0.002)
         with lock:
             at_once -= 1
-        return real_stat(path)
+        return real_lstat(path)
 
-    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "lstat", lstat)
     Files(Layout(str(root)), max_threads=5).look(["album/song.flac"] * 1000)
     assert 1 < most <= 5
 
 
 def test_a_mistake_of_ours_in_a_thread_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stat(_: str) -> os.stat_result:
+    def lstat(_: str) -> os.stat_result:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "lstat", lstat)
     with pytest.raises(RuntimeError, match="a mistake"):
         look_at_all(["/a"])
 

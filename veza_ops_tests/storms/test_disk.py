@@ -85,15 +85,15 @@ def test_a_disk_that_hangs_in_mid_run_takes_no_good_track_with_it(
 ) -> None:
     """For machines that let tests mount nothing as well: here the system call itself is made to wait."""
     hangs = threading.Event()
-    real = os.stat
+    real = os.lstat
 
-    def stat(path: Any, **options: Any) -> os.stat_result:
+    def lstat(path: Any, **options: Any) -> os.stat_result:
         if hangs.is_set() and str(path).startswith(str(scene.library.root)):
             threading.Event().wait(20)
         return real(path, **options)
 
     BEFORE_SECOND_PROOF.arrange(monkeypatch, hangs.set)
-    monkeypatch.setattr("veza_ops.storage.os.stat", stat)
+    monkeypatch.setattr("veza_ops.storage.os.lstat", lstat)
     result = scene.run(storage={"look_timeout_seconds": 0.2})
     monkeypatch.undo()
     scene.assert_refused(result, "no answer within 0.2 s")
