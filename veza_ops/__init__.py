@@ -9,12 +9,14 @@ In reading order, each importing only from those before it:
 - `evidence`: every changed row written down, so that a run can be undone
 - `cleanup`: one cleanup: what it holds to, what its looks came to, its counts
 - `undo`: which of the marked tracks go back to processing
+- `audit`: whether every playable track has its file, and every file its track
 - `health`: whether the library is healthy, in plain words
 - `assets`: what the runs watch over, and the checks that answer for it
 - `resources`: `Database`, `Storage`, `EvidenceStore`, `Alerts`, `History`: configuration and lifetime
 - `alerts`: what people are told, and when
 - `runs`: what Dagster remembers of our runs, and how one is forgotten
 - `ops`: the steps: read config, call one rule, attach metadata
+- `audit_ops`: the steps of the audit
 - `retention`: the step that forgets old runs
 - `checks`: the library's health, asked for at any time
 - `executors`: where the steps are executed: in one process, in several, on Celery, on Kubernetes

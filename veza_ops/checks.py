@@ -6,7 +6,8 @@ from datetime import timedelta
 import dagster as dg
 
 from veza_ops import cleanup
-from veza_ops.assets import CHECKS, result
+from veza_ops.assets import AUDIT_CHECKS, CHECKS, result
+from veza_ops.audit_ops import last_audit
 from veza_ops.cleanup import Outcome
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.health import (
@@ -14,6 +15,7 @@ from veza_ops.health import (
     NOTHING_UNVERIFIABLE,
     STORAGE_PROVEN,
     Finding,
+    of_audit,
     of_proof,
     of_refusal,
     of_stale,
@@ -66,3 +68,15 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
         return
     yield of_proof(proof)
     yield from of_stale(cleanup.total(outcomes))
+
+
+@dg.multi_asset_check(
+    name="files_health",
+    specs=AUDIT_CHECKS,
+    description="What the last audit found. To look anew, launch audit_track_files.",
+)
+def files_health(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """Answer every check of the files by what was last told of them."""
+    last = last_audit(context.instance)
+    none = unanswered("There was no audit yet: launch audit_track_files.", *(check.name for check in AUDIT_CHECKS))
+    yield from map(result, of_audit(*last) if last else none)

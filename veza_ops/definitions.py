@@ -4,11 +4,11 @@ import os
 
 import dagster as dg
 
-from veza_ops.assets import TRACKS
-from veza_ops.checks import library_health
-from veza_ops.jobs import cleanup_orphan_tracks, prune_history, restore_orphan_tracks
+from veza_ops.assets import TRACK_FILES, TRACKS
+from veza_ops.checks import files_health, library_health
+from veza_ops.jobs import audit_track_files, cleanup_orphan_tracks, prune_history, restore_orphan_tracks
 from veza_ops.resources import Alerts, Database, EvidenceStore, History, Storage
-from veza_ops.schedules import cleanup_orphan_tracks_hourly, prune_history_daily
+from veza_ops.schedules import audit_track_files_weekly, cleanup_orphan_tracks_hourly, prune_history_daily
 from veza_ops.sensors import alert_on_trouble, cleanup_orphan_tracks_on_load
 
 
@@ -23,10 +23,10 @@ def _env_number(name: str, default: int) -> int:
 
 
 defs = dg.Definitions(
-    assets=[TRACKS],
-    asset_checks=[library_health],
-    jobs=[cleanup_orphan_tracks, restore_orphan_tracks, prune_history],
-    schedules=[cleanup_orphan_tracks_hourly, prune_history_daily],
+    assets=[TRACKS, TRACK_FILES],
+    asset_checks=[library_health, files_health],
+    jobs=[cleanup_orphan_tracks, restore_orphan_tracks, audit_track_files, prune_history],
+    schedules=[cleanup_orphan_tracks_hourly, audit_track_files_weekly, prune_history_daily],
     sensors=[cleanup_orphan_tracks_on_load, alert_on_trouble],
     resources={
         "database": Database(url=_env("VEZA_DATABASE_URL")),

@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from veza_ops.audit import Round, Unnamed
 from veza_ops.cleanup import Outcome
 from veza_ops.storage import Proof
 
 NO_ORPHAN_LEFT = "no_orphan_left"
 NOTHING_UNVERIFIABLE = "nothing_unverifiable"
 STORAGE_PROVEN = "storage_proven"
+
+NO_FILE_MISSING = "no_file_missing"
+NO_FILE_UNVERIFIABLE = "no_file_unverifiable"
+NO_FILE_UNNAMED = "no_file_unnamed"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,36 @@ def of_proof(proof: Proof) -> Finding:
 def of_refusal(reason: str) -> Finding:
     """What a proof that was refused says."""
     return Finding(STORAGE_PROVEN, healthy=False, says=reason)
+
+
+def of_audit(so_far: Round, unnamed: Unnamed) -> Iterator[Finding]:
+    """What an audit says of Veza's files."""
+    scope = f"{_tracks(so_far.audited)} looked at" + (", the round goes on with the next run" if so_far.after else "")
+    yield Finding(
+        NO_FILE_MISSING,
+        healthy=not so_far.missing,
+        says=f"{so_far.missing or 'No'} playable tracks without their file; {scope}.",
+        numbers={"missing": so_far.missing, "audited": so_far.audited},
+    )
+    yield Finding(
+        NO_FILE_UNVERIFIABLE,
+        healthy=not so_far.unverifiable,
+        says=f"{so_far.unverifiable or 'No'} playable tracks whose file nobody could look for; {scope}.",
+        certain=False,
+        numbers={"unverifiable": so_far.unverifiable, "audited": so_far.audited},
+    )
+    limits = [
+        *(["the walk stopped at its limit"] if unnamed.cut_short else []),
+        *([f"{unnamed.unread_folders} folders couldn't be read"] if unnamed.unread_folders else []),
+    ]
+    yield Finding(
+        NO_FILE_UNNAMED,
+        healthy=not unnamed.unnamed and not limits,
+        says=f"{unnamed.unnamed or 'No'} files that no track names, {unnamed.unnamed_bytes} bytes in all; "
+        f"{'; '.join([f'{unnamed.walked} looked up', *limits])}.",
+        certain=False,
+        numbers={"unnamed": unnamed.unnamed, "unnamed_bytes": unnamed.unnamed_bytes},
+    )
 
 
 def unanswered(reason: str, *checks: str) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from veza_ops.audit_ops import audit_files, find_unnamed_files, report_audit
 from veza_ops.executors import chosen_in_run_config
 from veza_ops.ops import (
     check_files,
@@ -39,6 +40,17 @@ def cleanup_orphan_tracks() -> None:
 def restore_orphan_tracks() -> None:
     """Find marked tracks, restore those whose file is there."""
     report_restore(find_marked_tracks().map(restore_tracks).collect())
+
+
+@dg.job(
+    description="Look for the file of every playable track, and for files that no track names. Changes nothing: a role "
+    "that may only read will do. What one run leaves, the next goes on with.",
+    executor_def=chosen_in_run_config,
+    tags=OURS,
+)
+def audit_track_files() -> None:
+    """Audit the files, walk through the storage, report."""
+    report_audit(audit_files(), find_unnamed_files())
 
 
 @dg.job(

@@ -163,9 +163,9 @@ def mark_orphans_failed(
     with plain_failures(context):
         checked = cleanup.check_again(storage.files(), checked)
         if checked.unverifiable:
-            written.append(records.write(UNVERIFIABLE, batch, attempt, map(_seen, checked.unverifiable)))
+            written.append(records.write(UNVERIFIABLE, batch, attempt, map(seen, checked.unverifiable)))
         if checked.missing and config.dry_run:
-            written.append(records.write(WOULD_MARK, batch, attempt, map(_seen, checked.missing)))
+            written.append(records.write(WOULD_MARK, batch, attempt, map(seen, checked.missing)))
         elif checked.missing:
             reasons = {track.id: reason for track, reason in checked.missing}
             with database.begin() as connection:
@@ -208,7 +208,7 @@ def report_cleanup(context: dg.OpExecutionContext, found: Found, outcomes: list[
     if found.sweep is None:
         context.add_output_metadata(counts | {"note": NOT_CONFIGURED})
         return counts
-    metadata = counts | _story(found.sweep, outcome) | {"seconds": _seconds_since_start(context)}
+    metadata = counts | _story(found.sweep, outcome) | {"seconds": seconds_since_start(context)}
     context.add_output_metadata(metadata)
     context.log_event(dg.AssetObservation(TRACKS.key, metadata=metadata))
     for finding in health.of_cleanup(outcome):
@@ -216,7 +216,7 @@ def report_cleanup(context: dg.OpExecutionContext, found: Found, outcomes: list[
     return counts
 
 
-def _seconds_since_start(context: dg.OpExecutionContext) -> float:
+def seconds_since_start(context: dg.OpExecutionContext) -> float:
     """How long the run has taken so far."""
     record = context.instance.get_run_record_by_id(context.run_id)
     started = record.start_time if record else None
@@ -231,7 +231,7 @@ def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
         if created_at
     }
     tables = {
-        name: _table(rows, sweep.now)
+        name: table(rows, sweep.now)
         for name, rows in (("orphans", outcome.orphans), ("unverifiable_tracks", outcome.unverifiable))
         if rows
     }
@@ -246,7 +246,8 @@ def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _table(rows: Sequence[Left], now: str) -> dg.TableMetadataValue:
+def table(rows: Sequence[Left], now: str) -> dg.TableMetadataValue:
+    """Rows as a page shows them."""
     return dg.MetadataValue.table(
         [
             dg.TableRecord(
@@ -337,7 +338,7 @@ def restore_tracks(
     )
     ids = {change.id for change in restored}
     listed = [left for left in present if config.dry_run or left.track.id in ids][:LISTED]
-    context.add_output_metadata(asdict(counts) | ({"tracks": _table(listed, marked.now)} if listed else {}))
+    context.add_output_metadata(asdict(counts) | ({"tracks": table(listed, marked.now)} if listed else {}))
     return Undone(counts, config.dry_run)
 
 
@@ -354,7 +355,8 @@ def report_restore(context: dg.OpExecutionContext, batches: list[Undone]) -> dic
     return counts
 
 
-def _seen(left: Left) -> dict[str, Any]:
+def seen(left: Left) -> dict[str, Any]:
+    """A row as the evidence has it."""
     return {
         "id": left.track.id,
         "file_path": left.track.file_path,

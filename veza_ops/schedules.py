@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from veza_ops.jobs import cleanup_orphan_tracks, prune_history
+from veza_ops.jobs import audit_track_files, cleanup_orphan_tracks, prune_history
 from veza_ops.ops import NOT_CONFIGURED
 from veza_ops.resources import Database
 
@@ -58,4 +58,13 @@ prune_history_daily = dg.ScheduleDefinition(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Removes runs every night that finished more than history.keep_days ago.",
+)
+
+audit_track_files_weekly = dg.ScheduleDefinition(
+    name="audit_track_files_weekly",
+    job=audit_track_files,
+    cron_schedule="0 4 * * 0",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Audits the files every Sunday, once it is switched on: a look at every file is work for the storage.",
 )

@@ -91,6 +91,20 @@ class Layout:
                 return _within(self.path_map[prefix], file_path[len(head) :])
         return file_path
 
+    def names_of(self, path: str) -> list[str]:
+        """The values of ``file_path`` by which a row may mean the file at `path`."""
+        names = [path]
+        for prefix, folder in (("", self.root), *self.path_map.items()):
+            head = f"{folder.rstrip('/')}/"
+            if folder and path.startswith(head):
+                rest = path[len(head) :]
+                names.append(f"{prefix.rstrip('/')}/{rest}" if prefix else rest)
+        meant = [name for name in names if self.resolve(name) == path]
+        meant += [f"./{name}" for name in meant if not name.startswith("/")]
+        if not path.isascii():
+            meant += [unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in meant]
+        return meant
+
 
 def _within(folder: str, relative: str) -> str | Look:
     """`relative` joined to `folder`, unless it climbs out of it."""
@@ -250,6 +264,29 @@ def look_at_all(paths: Sequence[str | Look], *, threads: int = 32, timeout_secon
     return [timed_out if seen is None else seen for seen in looks]
 
 
+# -- the other way round: which files there are ---------------------------------------------------------------------
+
+
+class Stored(NamedTuple):
+    """A file as it is on disk, or a folder that couldn't be read, with the reason."""
+
+    path: str
+    size: int
+    unread: str = ""
+
+
+def _walk(folder: str) -> Iterator[Stored]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _walk(entry.path)
+                else:
+                    yield Stored(entry.path, entry.stat(follow_symlinks=False).st_size)
+    except OSError as error:
+        yield Stored(folder, 0, _says(error))
+
+
 # -- the proof ------------------------------------------------------------------------------------------------------
 
 
@@ -296,6 +333,17 @@ class Files:
                 "file_path."
             )
         return proof
+
+    def walk(self, folders: Sequence[str]) -> Iterator[Stored]:
+        """The files in `folders` of the root, and where ``path_map`` leads to, one by one, in no order.
+
+        However many there are, only the way down to the present one is held in memory. Links aren't followed.
+        """
+        root = [os.path.normpath(f"{self.layout.root}/{folder}") for folder in folders] if self.layout.root else []
+        tops = {os.path.normpath(path) for path in (*root, *self.layout.path_map.values())}
+        for top in sorted(tops):
+            if not any(top.startswith(f"{other.rstrip('/')}/") for other in tops - {top}):
+                yield from _walk(top)
 
     def require_root(self) -> None:
         """Raises StorageNotProvenError when a root is configured but isn't a folder that can be looked into."""

@@ -188,6 +188,27 @@ class Tracks:
             bounds.append(self._keyset > self._bound(batch.after))
         return self._tracks(connection, sa.select(*self._columns()).where(*where, *bounds))
 
+    def page(
+        self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], *, after: str | None, size: int
+    ) -> list[Track]:
+        """The first `size` rows that match `where`, by id, after the id `after`.
+
+        The primary key serves every page alike, however many there are.
+        """
+        identity = self.table.c.id
+        beyond = [] if after is None else [identity > sa.cast(after, identity.type)]
+        return self._tracks(
+            connection, sa.select(*self._columns()).where(*where, *beyond).order_by(identity).limit(size)
+        )
+
+    def named(self, connection: sa.Connection, file_paths: Sequence[str]) -> set[str]:
+        """Those of `file_paths` that any row has, whatever its state."""
+        listed = sa.cast(sa.literal(json.dumps(list(file_paths)), sa.Text), sa.JSON)
+        wanted = sa.func.json_array_elements_text(listed).table_valued("file_path").render_derived(name="wanted")
+        file_path = self._text("file_path")
+        found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
+        return set(connection.scalars(found))
+
     def newest_playable(self, connection: sa.Connection, count: int) -> list[Track]:
         """The `count` newest playable tracks: the known-good sample that storage is proven with."""
         return self._tracks(connection, self._newest_playable(count)) if count else []
