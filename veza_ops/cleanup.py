@@ -6,7 +6,7 @@ Between the table (`tracks`) and the files (`storage`) stand the decisions, and 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
 
@@ -99,6 +99,16 @@ class Checked:
             raced=raced,
             marked_failed=marked_failed,
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between two steps the rows travel as plain tuples, which are pickled ten times faster than named ones."""
+        rows = ([(*track, reason) for track, reason in each] for each in (self.missing, self.unverifiable))
+        return _unpickled, (self.sweep, self.batch, self.proof, self.present, *rows)
+
+
+def _unpickled(sweep: Sweep, batch: Batch, proof: Proof, present: int, *rows: list[tuple[Any, ...]]) -> Checked:
+    missing, unverifiable = (tuple(Left(Track(*row[:-1]), row[-1]) for row in each) for each in rows)
+    return Checked(sweep, batch, proof, present, missing, unverifiable)
 
 
 @dataclass(frozen=True)

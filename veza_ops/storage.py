@@ -162,8 +162,8 @@ def _dangling_link_above(path: str, known_folders: set[str]) -> str | None:
     Raises OSError when a part of the way can't be looked at.
     """
     while True:
-        folder = os.path.dirname(path.rstrip("/"))
-        if folder in known_folders or folder in ("", path):
+        folder = path.rstrip("/").rpartition("/")[0]
+        if not folder or folder in known_folders:
             return None
         try:
             found = os.lstat(folder)
@@ -176,9 +176,9 @@ def _dangling_link_above(path: str, known_folders: set[str]) -> str | None:
         return None
 
 
-def _other_spellings(path: str) -> Iterator[str]:
+def _other_spellings(path: str) -> set[str]:
     """The paths that a person or another system would take for the same as `path`."""
-    spellings = {path, path.strip(), os.path.normpath(path)}
+    spellings = {path.strip(), os.path.normpath(path)}
     if not path.isascii():
         folder, name = os.path.split(path)
         for form in ("NFC", "NFD"):
@@ -186,7 +186,8 @@ def _other_spellings(path: str) -> Iterator[str]:
             spellings.add(os.path.join(folder, unicodedata.normalize(form, name)))
         with contextlib.suppress(UnicodeEncodeError):  # as an old program wrote it, in bytes that are no UTF-8
             spellings.add(os.path.join(folder, os.fsdecode(name.encode("latin-1"))))
-    return iter(spellings - {path})
+    spellings.discard(path)
+    return spellings
 
 
 def _says(error: OSError) -> str:

@@ -167,9 +167,9 @@ class Tracks:
         order = (self._created, self.table.c.id)
         place = sa.func.row_number().over(order_by=order).label("place")
         last = sa.func.lead(1).over(order_by=order).is_(None).label("last")
-        rows = sa.select(*self._key(), place, last).where(*where).subquery("rows")
+        rows = sa.select(*order, place, last).where(*where).subquery("rows")
         bounds = (
-            sa.select(rows.c.created_at, rows.c.id, rows.c.place)
+            sa.select(self._utc_text(rows.c.created_at), sa.cast(rows.c.id, sa.Text), rows.c.place)
             .where(sa.or_(rows.c.place % size == 0, rows.c.last))
             .order_by(rows.c.place)
         )
@@ -327,7 +327,7 @@ class Tracks:
                 self._text("updated_at"),
             )
         )
-        return [Change(*row) for row in connection.execute(write)]
+        return list(map(Change._make, connection.execute(write).all()))
 
     # -- pieces -----------------------------------------------------------------------------------------------
 
@@ -381,7 +381,7 @@ class Tracks:
 
     @staticmethod
     def _tracks(connection: sa.Connection, query: sa.Select[Any]) -> list[Track]:
-        return [Track(*row) for row in connection.execute(query)]
+        return list(map(Track._make, connection.execute(query).all()))
 
 
 def database_now(connection: sa.Connection) -> datetime:
