@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev check test format clean
+.PHONY: help setup demo dev screenshots check test format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -24,6 +24,9 @@ demo: $(READY) ## Watch a cleanup at work: real uploads, some killed, in a real 
 
 dev: $(READY) ## Look at the demo's cleanups in the web UI (PORT=3000)
 	$(BIN)/python -m demo.dev $(PORT)
+
+screenshots: $(READY) ## Take the pictures of the documentation (needs chromium and chromedriver)
+	$(BIN)/python -m demo.screenshots
 
 check: $(READY) ## Lint, check formatting and types, validate the definitions
 	$(BIN)/ruff check .

@@ -34,7 +34,7 @@ def ui(folder: Path, port: int) -> Iterator[WebUI]:
             for number, ghosts in enumerate(GHOSTS, start=1):
                 veza.upload(
                     [
-                        Song(f"Take {number}.{ghost}", timedelta(minutes=70 * ghost), Fate.KILLED)
+                        Song(f"Take {number}.{ghost}", timedelta(minutes=50 * ghost + 30 * number), Fate.KILLED)
                         for ghost in range(1, ghosts + 1)
                     ]
                 )

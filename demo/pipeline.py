@@ -47,14 +47,21 @@ class Cleanup:
 
 
 def fresh_folder(folder: Path) -> None:
-    """Empty the demo's folder, unless another demo is at work there."""
+    """Empty the demo's folder. Raises DemoError if another demo is at work there, or if it holds anything else."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until this process ends
     except BlockingIOError:
         raise DemoError(f"Another demo is running in {folder}: stop it first.") from None
+    mark = folder / "made-by-the-demo"
+    if any(folder.iterdir()) and not mark.exists():
+        raise DemoError(f"{folder} holds something that the demo didn't put there: name another folder.")
+    mark.touch()
     for child in folder.iterdir():
-        shutil.rmtree(child) if child.is_dir() else child.unlink()
+        if child.is_dir():
+            shutil.rmtree(child)
+        elif child != mark:
+            child.unlink()
 
 
 def require_free(port: int) -> None:

@@ -78,10 +78,11 @@ class Upload:
     def expect(self, said: str) -> None:
         """Wait until the uploader says so."""
         assert self.process.stdout is not None
+        assert self.process.stderr is not None
         line = self.process.stdout.readline().decode().strip()
         if line != said:
-            _, errors = self.process.communicate(timeout=10)
-            raise UploadFailedError(f"{self.song.title}: {line or errors.decode()}")
+            self.process.kill()
+            raise UploadFailedError(f"The upload of {self.song.title}: {line or self.process.stderr.read().decode()}")
 
     def send(self, chunks: int) -> None:
         """Send some of the file."""
@@ -117,6 +118,7 @@ class Veza:
 
     def __init__(self, url: str, root: Path) -> None:
         self.url, self.root = url, root
+        self._uploads: list[Upload] = []
         self._database = psycopg.connect(url, autocommit=True, row_factory=dict_row)
         self._database.execute(SCHEMA)
 
@@ -134,12 +136,15 @@ class Veza:
             server.psql("CREATE DATABASE veza;")
             root.mkdir()
             veza = cls(server.get_uri("veza"), root)
-            stack.callback(veza._database.close)
+            stack.callback(veza.close)
             yield veza
 
     def upload(self, songs: list[Song]) -> list[Upload]:
         """Upload all `songs` side by side; each meets its fate. Gives back the uploads that are still alive."""
-        uploads = [Upload(self.url, self.root, song) for song in songs]
+        uploads = []
+        for song in songs:
+            uploads.append(Upload(self.url, self.root, song))
+            self._uploads.append(uploads[-1])
         for upload in uploads:
             upload.expect("row inserted")
             upload.send(CHUNKS // 2)
@@ -161,6 +166,13 @@ class Veza:
                 title=upload.song.title,
             )
         return [upload for upload in uploads if upload.process.returncode is None]
+
+    def close(self) -> None:
+        """Let go of everything; uploads that are still alive are killed."""
+        for upload in self._uploads:
+            with upload.process as process:
+                process.kill()
+        self._database.close()
 
     def execute(self, sql: str, **values: Any) -> None:
         """Run a statement, as Veza or its administrator would."""

@@ -68,3 +68,12 @@ def test_two_demos_do_not_work_in_one_folder(tmp_path: Path) -> None:
     first.send_signal(signal.SIGTERM)
     first.communicate(timeout=60)
     assert first.returncode == 130
+
+
+def test_a_folder_that_is_not_the_demos_is_not_emptied(tmp_path: Path) -> None:
+    (tmp_path / "song.flac").touch()
+    demo = start(tmp_path)
+    said, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert "name another folder" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["song.flac"]

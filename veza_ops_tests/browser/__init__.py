@@ -1,0 +1,1 @@
+"""The web UI as an operator uses it, in a real browser."""
