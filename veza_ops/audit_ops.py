@@ -79,7 +79,7 @@ def last_round(instance: dg.DagsterInstance) -> Round:
     return last[0] if last and last[0].after else Round()
 
 
-@dg.op(retry_policy=RETRY, tags={"dagster/kind/filesystem": ""})
+@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
 def audit_files(
     context: dg.OpExecutionContext, config: AuditConfig, database: Database, storage: Storage, evidence: EvidenceStore
 ) -> Audited:
@@ -132,7 +132,7 @@ def audit_files(
     return Audited(so_far, now, page.proof, tuple(missing), tuple(unverifiable), str(records.of_run))
 
 
-@dg.op(retry_policy=RETRY, tags={"dagster/kind/filesystem": ""})
+@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
 def find_unnamed_files(
     context: dg.OpExecutionContext, config: WalkConfig, database: Database, storage: Storage, evidence: EvidenceStore
 ) -> Unnamed:
@@ -170,7 +170,7 @@ def find_unnamed_files(
     return found
 
 
-@dg.op(tags={"dagster/kind/dagster": ""})
+@dg.op(tags={"kind": "dagster"})
 def report_audit(context: dg.OpExecutionContext, audited: Audited, unnamed: Unnamed) -> dict[str, Any]:
     """Tell the asset of Veza's files what the audit came to. The output is the round's counts."""
     so_far = asdict(audited.round)

@@ -1,6 +1,6 @@
 """Asking for the library's health at any time: the looks that a cleanup takes, with nothing written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 import dagster as dg
@@ -28,13 +28,16 @@ from veza_ops.resources import Database, Storage
 @dg.multi_asset_check(
     name="library_health",
     specs=CHECKS,
+    can_subset=True,  # or the web UI doesn't let anybody execute them
     description="Prove the storage and look for every stale track's file, as a cleanup does. Nothing is changed.",
 )
-def library_health(config: FindConfig, database: Database, storage: Storage) -> Iterator[dg.AssetCheckResult]:
+def library_health(
+    context: dg.AssetCheckExecutionContext, config: FindConfig, database: Database, storage: Storage
+) -> Iterator[dg.AssetCheckResult]:
     """Answer every check of the tracks asset by a look of its own."""
     with plain_failures():
         findings = list(_look(config, database, storage))
-    yield from map(result, findings)
+    yield from _asked_for(context, findings)
 
 
 def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[Finding]:
@@ -73,10 +76,16 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
 @dg.multi_asset_check(
     name="files_health",
     specs=AUDIT_CHECKS,
+    can_subset=True,
     description="What the last audit found. To look anew, launch audit_track_files.",
 )
 def files_health(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Answer every check of the files by what was last told of them."""
     last = last_audit(context.instance)
     none = unanswered("There was no audit yet: launch audit_track_files.", *(check.name for check in AUDIT_CHECKS))
-    yield from map(result, of_audit(*last) if last else none)
+    yield from _asked_for(context, of_audit(*last) if last else none)
+
+
+def _asked_for(context: dg.AssetCheckExecutionContext, findings: Iterable[Finding]) -> Iterator[dg.AssetCheckResult]:
+    names = {key.name for key in context.selected_asset_check_keys}
+    return (result(finding) for finding in findings if finding.check in names)

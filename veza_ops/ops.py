@@ -66,7 +66,7 @@ def plain_failures(context: dg.OpExecutionContext | None = None) -> Iterator[Non
 @dg.op(
     out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)},
     retry_policy=RETRY,
-    tags={"dagster/kind/postgres": ""},
+    tags={"kind": "postgres"},
 )
 def find_stale_tracks(
     context: dg.OpExecutionContext, config: FindConfig, database: Database, storage: Storage
@@ -115,7 +115,7 @@ def find_stale_tracks(
         )
 
 
-@dg.op(retry_policy=RETRY, tags={"dagster/kind/filesystem": ""})
+@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
 def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage) -> Checked:
     """Prove the storage, then look for the file of each track of the batch."""
     began = time.monotonic()
@@ -143,7 +143,7 @@ def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Dat
     return checked
 
 
-@dg.op(retry_policy=RETRY, tags={"dagster/kind/postgres": ""})
+@dg.op(retry_policy=RETRY, tags={"kind": "postgres"})
 def mark_orphans_failed(
     context: dg.OpExecutionContext,
     checked: Checked,
@@ -196,7 +196,7 @@ def mark_orphans_failed(
     return outcome
 
 
-@dg.op(tags={"dagster/kind/dagster": ""})
+@dg.op(tags={"kind": "dagster"})
 def report_cleanup(context: dg.OpExecutionContext, found: Found, outcomes: list[Outcome]) -> dict[str, int]:
     """Add up what became of all batches, and tell the tracks asset: its counts, and whether it is healthy.
 
@@ -279,7 +279,7 @@ class RestoreConfig(dg.Config):
     dry_run: bool = Field(default=True, description="Only say what would be restored. Set to false to restore.")
 
 
-@dg.op(out=dg.DynamicOut(MarkedBatch), retry_policy=RETRY, tags={"dagster/kind/postgres": ""})
+@dg.op(out=dg.DynamicOut(MarkedBatch), retry_policy=RETRY, tags={"kind": "postgres"})
 def find_marked_tracks(
     context: dg.OpExecutionContext, config: FindMarkedConfig, database: Database, evidence: EvidenceStore
 ) -> Iterator[dg.DynamicOutput[MarkedBatch]]:
@@ -300,7 +300,7 @@ def find_marked_tracks(
         yield dg.DynamicOutput(batch, mapping_key=f"{batch.number:05}")
 
 
-@dg.op(retry_policy=RETRY, tags={"dagster/kind/postgres": ""})
+@dg.op(retry_policy=RETRY, tags={"kind": "postgres"})
 def restore_tracks(
     context: dg.OpExecutionContext,
     marked: MarkedBatch,
@@ -342,7 +342,7 @@ def restore_tracks(
     return Undone(counts, config.dry_run)
 
 
-@dg.op(tags={"dagster/kind/dagster": ""})
+@dg.op(tags={"kind": "dagster"})
 def report_restore(context: dg.OpExecutionContext, batches: list[Undone]) -> dict[str, int]:
     """Add up what became of all batches. The output is the run's counts."""
     undone = sum(batches, Undone())

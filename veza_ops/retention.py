@@ -11,7 +11,7 @@ from veza_ops.resources import EvidenceStore, History
 from veza_ops.runs import FINISHED, LABEL, OURS, forget, is_ours, label_of
 
 
-@dg.op(tags={"dagster/kind/dagster": ""})
+@dg.op(tags={"kind": "dagster"})
 def remove_old_runs(context: dg.OpExecutionContext, history: History, evidence: EvidenceStore) -> dict[str, int]:
     """Remove finished runs of this code location that are older than `keep_days`, oldest first.
 
