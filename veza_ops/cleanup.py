@@ -42,8 +42,8 @@ class Found:
     sweep: Sweep | None
     """None when there is no database to search."""
     batches: tuple[StaleBatch, ...] = ()
-    advice: str | None = None
-    """The statement for an index that would make the search cheap, if it isn't."""
+    advice: tuple[str, ...] = ()
+    """The statements for indexes that would make the search cheap, if it isn't."""
 
     @property
     def stale(self) -> int:
@@ -141,7 +141,7 @@ def find_stale(
     return Found(
         sweep,
         tuple(StaleBatch(sweep, batch) for batch in batches),
-        tracks.index_advice(connection, cutoff),
+        tracks.index_advice(connection, cutoff, sample_size=sample_size),
     )
 
 

@@ -95,7 +95,7 @@ def find_stale_tracks(
     sweep = found.sweep
     assert sweep is not None
     if found.advice:
-        context.log.warning("Finding stale tracks reads the whole table. This index spares it: %s;", found.advice)
+        context.log.warning("This run has to read the whole table. An index spares it: %s;", "; ".join(found.advice))
     context.log.info("%d stale tracks, created before %s UTC", found.stale, sweep.cutoff)
     yield dg.Output(
         found,
@@ -106,7 +106,7 @@ def find_stale_tracks(
             "cutoff": f"{sweep.cutoff} UTC",
             "sample": len(sweep.sample),
             "seconds": round(time.monotonic() - began, 3),
-            **({"index_advice": found.advice} if found.advice else {}),
+            **({"index_advice": "; ".join(found.advice)} if found.advice else {}),
         },
     )
     for each in found.batches:

@@ -224,22 +224,25 @@ class Tracks:
             connection, sa.select(*self._columns()).join(wanted, self.table.c.id == wanted_id).where(*where)
         )
 
-    def index_advice(self, connection: sa.Connection, cutoff: str) -> str | None:
-        """The statement that would spare the search for stale rows a reading of the whole table, if it needs one.
+    def index_advice(self, connection: sa.Connection, cutoff: str, *, sample_size: int) -> tuple[str, ...]:
+        """The statements for indexes that would spare a run the reading of the whole table, where it has to.
 
-        None while the table is small or an index serves. Nothing is created.
+        None while the table is small or indexes serve. Nothing is created.
         """
-        query = sa.select(self.table.c.id).where(*self.stale(cutoff))
-        compiled = query.compile(connection)
-        plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params).scalar_one()
-        relation = sa.func.to_regclass(connection.dialect.identifier_preparer.format_table(self.table))
-        rows = connection.scalar(
-            sa.select(sa.column("reltuples")).select_from(sa.table("pg_class")).where(sa.column("oid") == relation)
-        )
-        if "Seq Scan" not in json.dumps(plan) or (rows or 0) < LARGE_TABLE_ROWS:
-            return None
         table = connection.dialect.identifier_preparer.format_table(self.table)
-        return f"CREATE INDEX CONCURRENTLY ON {table} (created_at, id) WHERE status = 'processing'"
+        relation = sa.table("pg_class", sa.column("oid"), sa.column("reltuples", sa.Float))
+        rows = connection.scalar(sa.select(relation.c.reltuples).where(relation.c.oid == sa.func.to_regclass(table)))
+        if not rows or rows < LARGE_TABLE_ROWS:
+            return ()
+        searches = {
+            "(created_at, id) WHERE status = 'processing'": sa.select(self.table.c.id).where(*self.stale(cutoff)),
+            **({"(created_at)": self._newest_playable(sample_size)} if sample_size else {}),
+        }
+        return tuple(
+            f"CREATE INDEX CONCURRENTLY ON {table} {columns}"
+            for columns, search in searches.items()
+            if _reads_all_for_few(connection, search, rows)
+        )
 
     # -- writing ----------------------------------------------------------------------------------------------
 
@@ -389,6 +392,13 @@ def database_now(connection: sa.Connection) -> datetime:
     now = connection.scalar(sa.select(sa.func.timezone("UTC", sa.func.now())))
     assert isinstance(now, datetime)
     return now
+
+
+def _reads_all_for_few(connection: sa.Connection, search: sa.Select[Any], rows: float) -> bool:
+    """Whether the whole table is read to find a small part of it; for a large part, an index would be no help."""
+    compiled = search.compile(connection, compile_kwargs={"render_postcompile": True})
+    (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params).scalar_one()
+    return "Seq Scan" in json.dumps(plan) and plan["Plan"]["Plan Rows"] < rows / 10
 
 
 def _require_writable_server(connection: sa.Connection) -> None:

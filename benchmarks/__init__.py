@@ -1,0 +1,1 @@
+"""What a cleanup costs, measured: see `python -m benchmarks --help` and docs/performance.md."""
