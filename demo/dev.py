@@ -1,4 +1,4 @@
-"""`make dev`: the demo's Veza, a little history of cleanups, and the web UI to look at them: ``dev.py [PORT]``."""
+"""`make dev`: the demo's Veza, a little history of runs, and the web UI to look at them: ``dev.py [PORT [FOLDER]]``."""
 
 import sys
 import time
@@ -39,16 +39,20 @@ def ui(folder: Path, port: int) -> Iterator[WebUI]:
                     ]
                 )
                 print(f"  {web.url}/runs/{web.launch()}")
+            print("An audit of all files ...")
+            print(f"  {web.url}/runs/{web.launch('audit_track_files')}")
             yield web
 
 
-def serve(port: int) -> None:
+def serve(port: int, folder: Path) -> None:
     """Serve until Ctrl-C."""
-    with ui(FOLDER, port) as web:
+    with ui(folder, port) as web:
         print(f"\nReady: {web.url}  (Ctrl-C stops everything)")
         while True:
             time.sleep(60)
 
 
 if __name__ == "__main__":
-    sys.exit(told(lambda: serve(int(sys.argv[1]) if sys.argv[1:] else 3000)))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # progress is to be seen through a pipe too
+    chosen = sys.argv[1:] + ["3000", str(FOLDER)][len(sys.argv) - 1 :]
+    sys.exit(told(lambda: serve(int(chosen[0]), Path(chosen[1]).resolve())))

@@ -74,6 +74,14 @@ def require_free(port: int) -> None:
             raise DemoError(f"Port {port} is taken. Choose another: PORT={port + 1}") from None
 
 
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Pipeline:
     """veza-ops at work on one Veza, with all that is Dagster's under `folder`."""
 
@@ -82,8 +90,10 @@ class Pipeline:
         self.home = folder / "dagster_home"
         self.home.mkdir()
         shutil.copy(PROJECT / "dagster.yaml", self.home)
+        # Nothing of the developer's own: neither a database nor anybody to be told.
+        elsewhere = {name: value for name, value in os.environ.items() if not name.startswith(("VEZA_", "DAGSTER_"))}
         self.environment = {
-            **os.environ,
+            **elsewhere,
             "DAGSTER_HOME": str(self.home),
             "VEZA_DATABASE_URL": veza.url,
             "VEZA_STORAGE_ROOT": str(veza.root),
@@ -162,12 +172,12 @@ class WebUI:
         except requests.ConnectionError:
             return False
 
-    def launch(self, config: dict[str, Any] | None = None) -> str:
-        """Launch a cleanup, and wait until it is over; its run id."""
+    def launch(self, job: str = JOB) -> str:
+        """Launch a job, and wait until it is over; its run id."""
         address = urlsplit(self.url)
         assert address.hostname is not None
         client = DagsterGraphQLClient(address.hostname, address.port)
-        run_id = client.submit_job_execution(JOB, run_config=config or {})
+        run_id = client.submit_job_execution(job)
         return self.finished(dg.RunsFilter(run_ids=[run_id]))
 
     def finished_on_load(self) -> str:

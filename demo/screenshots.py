@@ -1,6 +1,5 @@
 """`make screenshots`: the pictures of the documentation, taken of the demo in the web UI."""
 
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ from selenium.webdriver.common.by import By
 from demo.__main__ import told
 from demo.browser import CHROMEDRIVER, CHROMIUM, Browser
 from demo.dev import ui
-from demo.pipeline import JOB, PROJECT, DemoError
+from demo.pipeline import JOB, PROJECT, DemoError, free_port
 
 IMAGES = PROJECT / "docs" / "images"
 
@@ -30,8 +29,8 @@ def take(browser: Browser, run_id: str) -> None:
     browser.save(IMAGES / "launchpad.png")
 
     browser.resize(1100, 900)
-    browser.open(f"/runs/{run_id}?logs=ASSET_OBSERVATION")
-    browser.read("marked_failed", "View full message")
+    browser.open(f"/runs/{run_id}?logs=ASSET_")
+    browser.read("marked_failed", "View full message", "storage_proven")
     browser.save(IMAGES / "run.png")
 
     browser.resize(1200, 1080)
@@ -39,10 +38,11 @@ def take(browser: Browser, run_id: str) -> None:
     browser.read("oldest_orphan_age_hours", "unverifiable_tracks", "Done")
     browser.save(IMAGES / "run-metadata.png")
 
-    browser.resize(1200, 1400)
+    browser.resize(1200, 1520)
     browser.open("/assets/tracks")
     browser.click("Plots")
     browser.click("Status")
+    browser.click("Description")
     browser.wait_for("plots", lambda: len(browser.driver.find_elements(By.TAG_NAME, "canvas")) > 5)
     browser.save(IMAGES / "trends.png")
 
@@ -50,14 +50,6 @@ def take(browser: Browser, run_id: str) -> None:
     browser.open("/assets/tracks?view=checks&checkDetail=nothing_unverifiable")
     browser.read("Latest execution", "Evaluation result")
     browser.save(IMAGES / "asset-checks.png")
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def make() -> None:

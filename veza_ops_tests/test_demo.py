@@ -2,66 +2,112 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import pytest
 import sqlalchemy as sa
 
+from demo.pipeline import free_port
+
 ROOT = Path(__file__).parent.parent
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.slow
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "demo", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+class Start(Protocol):
+    def __call__(self, *command: str) -> subprocess.Popen[str]: ...
 
 
-def test_the_demo_fails_the_ghosts_alone_and_can_be_run_again(tmp_path: Path) -> None:
-    for _ in range(2):
-        demo = start(tmp_path / "demo")
-        said, _ = demo.communicate(timeout=240)
-        assert demo.returncode == 0, said
-        assert said.count("processing -> failed") == 4
-        assert "Slow Burn       3 h      processing             left alone: its file is there" in said
-        assert "stale 6, present 1, missing 4, unverifiable 1, raced 0, marked_failed 4" in said
-        assert "It changed nothing" in said
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a command of the demo in the test's own folder; it is over when the test is."""
+    demos = []
+
+    def start(*command: str) -> subprocess.Popen[str]:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", *(command or ("demo",)), str(tmp_path / "demo")],
+            cwd=ROOT,
+            env={**os.environ, "COLUMNS": "200"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        demos.append(demo)
+        return demo
+
+    yield start
+    for demo in demos:
+        if demo.poll() is None:
+            demo.terminate()
+            demo.communicate(timeout=60)
 
 
-def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path) -> None:
-    demo = start(tmp_path / "demo")
+def wait_for_line(demo: subprocess.Popen[str], beginning: str) -> None:
+    """Read until the demo says so."""
     assert demo.stdout is not None
+    said = []
     for line in demo.stdout:
-        if line.startswith("Running"):
-            break
+        said.append(line)
+        if line.startswith(beginning):
+            return
+    raise AssertionError("".join(said))
+
+
+def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_fails_the_ghosts_alone(start: Start) -> None:
+    demo = start()
+    wait_for_line(demo, "Running")
     me = psutil.Process(demo.pid)
     while not (cleanup := [each for each in me.children() if "dagster" in each.cmdline()]):
         time.sleep(0.05)
-    socket = sa.make_url(cleanup[0].environ()["VEZA_DATABASE_URL"]).query["host"]
-    server = psutil.Process(int(Path(str(socket), "postmaster.pid").read_text().split()[0]))
+    database = sa.make_url(cleanup[0].environ()["VEZA_DATABASE_URL"]).query["host"]
+    server = psutil.Process(int(Path(str(database), "postmaster.pid").read_text().split()[0]))
     processes = [server, *server.children(), *me.children(recursive=True)]
     demo.send_signal(signal.SIGINT)
     assert "Nothing is left running" in demo.communicate(timeout=60)[0]
     assert demo.returncode == 130
     assert [each for each in processes if each.is_running()] == []
-    assert not Path(str(socket)).exists()
+    assert not Path(str(database)).exists()
+
+    said, _ = start().communicate(timeout=240)
+    assert said.count("processing -> failed") == 4, said
+    assert "Slow Burn       3 h      processing             left alone: its file is there" in said
+    assert "stale 6, present 1, missing 4, unverifiable 1, raced 0, marked_failed 4" in said
+    assert "It changed nothing" in said
+    assert "All as it should be" in said
 
 
-def test_two_demos_do_not_work_in_one_folder(tmp_path: Path) -> None:
-    first = start(tmp_path / "demo")
+def test_a_served_demo_that_is_interrupted_leaves_nothing_running(start: Start) -> None:
+    port = free_port()
+    demo = start("demo.dev", str(port))
+    wait_for_line(demo, f"  http://localhost:{port}/runs/")
+    processes = psutil.Process(demo.pid).children(recursive=True)
+    assert any("dagster._daemon" in each.cmdline() for each in processes)
+    demo.send_signal(signal.SIGINT)
+    assert "Nothing is left running" in demo.communicate(timeout=60)[0]
+    assert [each for each in processes if each.is_running()] == []
+
+
+def test_a_port_that_is_taken_is_named(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        demo = start("demo.dev", str(port))
+        said, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert f"Port {port} is taken" in said
+
+
+def test_two_demos_do_not_work_in_one_folder(start: Start) -> None:
+    first = start()
     assert first.stdout is not None
     first.stdout.readline()
-    second = start(tmp_path / "demo")
+    second = start()
     said, _ = second.communicate(timeout=60)
     assert second.returncode == 1
     assert "Another demo is running in" in said
@@ -70,10 +116,12 @@ def test_two_demos_do_not_work_in_one_folder(tmp_path: Path) -> None:
     assert first.returncode == 130
 
 
-def test_a_folder_that_is_not_the_demos_is_not_emptied(tmp_path: Path) -> None:
-    (tmp_path / "song.flac").touch()
-    demo = start(tmp_path)
+def test_a_folder_that_is_not_the_demos_is_not_emptied(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    (folder / "song.flac").touch()
+    demo = start()
     said, _ = demo.communicate(timeout=60)
     assert demo.returncode == 1
     assert "name another folder" in said
-    assert [path.name for path in tmp_path.iterdir()] == ["song.flac"]
+    assert [path.name for path in folder.iterdir()] == ["song.flac"]

@@ -11,8 +11,7 @@ pytest.importorskip("selenium", reason="the browser test needs selenium: pip ins
 from selenium.webdriver.common.by import By
 
 from demo.browser import CHROMEDRIVER, CHROMIUM, Browser
-from demo.pipeline import JOB, Pipeline, WebUI
-from demo.screenshots import free_port
+from demo.pipeline import JOB, Pipeline, WebUI, free_port
 from demo.veza import Fate, Song, Veza
 
 pytestmark = [
