@@ -19,11 +19,14 @@ from veza_ops.runs import OURS
 WRITES_TRACKS = "veza_ops/writes_tracks"
 """Tag of the jobs that write to the tracks table; the queue lets one of them run at a time."""
 
+WRITING = {WRITES_TRACKS: "true", "dagster/max_runtime": "2700"}
+"""Such a run is ended after 45 minutes: one whose process was killed looks as if it ran, and holds up the next one."""
+
 
 @dg.job(
     description="Find tracks that are stuck in processing, look for their files, and mark those failed that have none.",
     executor_def=chosen_in_run_config,
-    tags={**OURS, WRITES_TRACKS: "true"},
+    tags={**OURS, **WRITING},
 )
 def cleanup_orphan_tracks() -> None:
     """Find stale tracks, check their files batch by batch, mark the orphans failed."""
@@ -35,7 +38,7 @@ def cleanup_orphan_tracks() -> None:
     description="Undo a cleanup, by hand only: put tracks that it marked failed back to processing where the file is "
     "there. A dry run unless restore_tracks.dry_run is set to false; with find_marked_tracks.run_id, only that run's.",
     executor_def=chosen_in_run_config,
-    tags={**OURS, WRITES_TRACKS: "true"},
+    tags={**OURS, **WRITING},
 )
 def restore_orphan_tracks() -> None:
     """Find marked tracks, restore those whose file is there."""

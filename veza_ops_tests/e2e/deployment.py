@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import dagster as dg
 import psutil
 from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, ScheduleInstigatorData, TickStatus
 
 T = TypeVar("T")
 
@@ -171,6 +171,17 @@ class Deployment:
         wait_for("a later tick without a run", lambda: self.skipped() > seen or None, seconds=A_MINUTE_AND_THE_START)
         assert len(self.on_load_runs()) == count
 
+    def stop_for_hours(self, daemon: subprocess.Popen[bytes], hours: int) -> None:
+        """Stop the daemon, and let the schedule have been without one for so long."""
+        state = wait_for("the schedule", lambda: self.state(InstigatorType.SCHEDULE), seconds=A_MINUTE_AND_THE_START)
+        self.stop(daemon)
+        if (left := 3600 - time.time() % 3600) < 100:
+            time.sleep(left)  # the hour that strikes during the test would be one tick more
+        # The daemon's own note of the time from which on ticks are due.
+        hours_ago = time.time() - hours * 3600
+        notes = ScheduleInstigatorData("0 * * * *", hours_ago, hours_ago)
+        self.instance.update_instigator_state(state.with_data(notes))
+
     def skipped(self) -> int:
         """How many ticks of the sensor ended without a run."""
         return len(self.ticks(InstigatorType.SENSOR, TickStatus.SKIPPED))
@@ -210,10 +221,12 @@ def reload_code_location(port: int) -> None:
     assert answer["reloadRepositoryLocation"]["__typename"] == "WorkspaceLocationEntry", answer
 
 
-def open_deployment(home: Path, environment: Mapping[str, str]) -> Iterator[Deployment]:
+def open_deployment(
+    home: Path, environment: Mapping[str, str], *, settings: Path = ROOT / "dagster.yaml"
+) -> Iterator[Deployment]:
     """A deployment whose processes are gone at the end, whatever happened."""
     home.mkdir()
-    (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    (home / "dagster.yaml").write_text(settings.read_text())
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "VEZA", "PYTEST"))}
     # Opened here, before any process does: two that make a new home's database at once break it.
     with dg.DagsterInstance.from_config(str(home)) as instance:
