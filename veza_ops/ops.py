@@ -310,6 +310,7 @@ def restore_tracks(
     evidence: EvidenceStore,
 ) -> Undone:
     """Put the tracks of the batch back to processing whose file is there and that still are as they were left."""
+    began = time.monotonic()
     with plain_failures():
         changes = undo.changes_of(read(marked.evidence)) if marked.evidence else {}
         with database.begin() as connection:
@@ -338,7 +339,13 @@ def restore_tracks(
     )
     ids = {change.id for change in restored}
     listed = [left for left in present if config.dry_run or left.track.id in ids][:LISTED]
-    context.add_output_metadata(asdict(counts) | ({"tracks": table(listed, marked.now)} if listed else {}))
+    context.add_output_metadata(
+        {
+            **asdict(counts),
+            "seconds": round(time.monotonic() - began, 3),
+            **({"tracks": table(listed, marked.now)} if listed else {}),
+        }
+    )
     return Undone(counts, config.dry_run)
 
 
@@ -347,7 +354,7 @@ def report_restore(context: dg.OpExecutionContext, batches: list[Undone]) -> dic
     """Add up what became of all batches. The output is the run's counts."""
     undone = sum(batches, Undone())
     counts = asdict(undone.counts)
-    context.add_output_metadata(counts | {"dry_run": undone.dry_run})
+    context.add_output_metadata(counts | {"dry_run": undone.dry_run, "seconds": seconds_since_start(context)})
     if undone.dry_run:
         context.log.info("dry run: %d tracks would be restored, and nothing was changed", undone.counts.present)
     else:

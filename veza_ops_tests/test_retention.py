@@ -7,7 +7,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 
+from veza_ops.runs import OURS, is_ours
 from veza_ops_tests.library import Library, run_job
 
 
@@ -113,3 +119,28 @@ def test_nothing_is_removed_when_everything_is_to_be_kept(library: Library, inst
     old = age(instance, run_job(library, instance).run_id, days=10_000)
     assert prune(instance, keep_days=0) == {}
     assert instance.get_run_by_id(old)
+
+
+@pytest.mark.parametrize(
+    ("started_in", "tags", "ours"),
+    [
+        ("production", OURS, True),
+        ("production", {}, True),  # the web UI's own jobs, such as executing a check
+        ("staging", OURS, False),
+        (None, OURS, True),
+        (None, {}, False),
+    ],
+)
+def test_ours_are_the_runs_of_this_code_location_and_those_of_our_jobs_from_the_command_line(
+    started_in: str | None, tags: dict[str, str], *, ours: bool
+) -> None:
+    origin = started_in and RemoteJobOrigin(
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(started_in), "__repository__"), "cleanup_orphan_tracks"
+    )
+    run = dg.DagsterRun("cleanup_orphan_tracks", tags=tags, remote_job_origin=origin or None)
+    assert is_ours(run, "__repository__@production") is ours
+
+
+def test_a_run_from_the_command_line_claims_none_of_a_code_location() -> None:
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("a"), "__repository__"), "some_job")
+    assert not is_ours(dg.DagsterRun("some_job", tags=OURS, remote_job_origin=origin), None)
