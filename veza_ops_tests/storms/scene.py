@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from veza_ops import cleanup
+from veza_ops.evidence import Evidence
 from veza_ops.storage import Files
 from veza_ops.tracks import Tracks
 from veza_ops_tests.library import Id, Library, counts, failure, run_job
@@ -82,6 +84,31 @@ def unverifiable_reasons(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     return {str(record.data["file_path"]): str(record.data["reason"]) for record in table.records}
 
 
+WRITES = [
+    "CREATE TABLE writes (track uuid)",
+    (
+        "CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO writes VALUES (NEW.id); RETURN NULL; END $$"
+    ),
+    (
+        "CREATE TRIGGER note_write AFTER UPDATE ON tracks FOR EACH ROW "
+        "WHEN (NEW.status_message LIKE 'orphan cleanup:%') EXECUTE FUNCTION note_write()"
+    ),
+]
+
+
+def record_writes(library: Library) -> None:
+    """From now on, the database itself notes each row that a cleanup writes."""
+    for statement in WRITES:
+        library.execute(statement)
+
+
+def writes(library: Library) -> list[Id]:
+    """The rows that cleanups wrote, each as often as it was written."""
+    with library.engine.connect() as connection:
+        return list(connection.scalars(sa.text("SELECT track FROM writes")))
+
+
 def arrange(
     monkeypatch: pytest.MonkeyPatch,
     owner: object,
@@ -149,3 +176,14 @@ BEFORE_LAST_LOOK = [
     BEFORE_SECOND_LOOK,
 ]
 BEFORE_COMMIT = [*BEFORE_LAST_LOOK, AFTER_SECOND_LOOK, AFTER_LAST_PROOF, BEFORE_WRITE]
+
+# In each step: before its statements, and while its transaction is open.
+IN_EACH_STEP = [
+    Moment("before the search", cleanup, "find_stale"),
+    Moment("after the search", cleanup, "find_stale", "after"),
+    Moment("before the reading", Tracks, "read"),
+    Moment("after the reading", Tracks, "read", "after"),
+    Moment("before the write", Tracks, "mark_failed"),
+    Moment("between write and commit", Tracks, "mark_failed", "after"),
+    Moment("between evidence and commit", Evidence, "write", "after"),
+]

@@ -1,0 +1,74 @@
+"""One cleanup in a process of its own, which may come to a bad end: ``python -m veza_ops_tests.storms.process PLAN``.
+
+The plan is JSON: the run config, at which moment of the run the process is killed (if at all), and as which user it
+runs (if not as the one who starts it). On standard output: the run's counts, or what the run said as it failed.
+"""
+
+import itertools
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+import dagster as dg
+
+from veza_ops import cleanup
+from veza_ops.definitions import defs
+from veza_ops.evidence import Evidence
+from veza_ops.storage import Files
+from veza_ops.tracks import Tracks
+from veza_ops_tests.library import counts, failure
+
+DEATHS: dict[str, tuple[object, str, bool]] = {
+    "in the search": (cleanup, "find_stale", True),
+    "before the check": (Tracks, "read", False),
+    "in the check": (Files, "look", True),
+    "before the write": (cleanup, "check_again", True),
+    "between write and commit": (Tracks, "mark_failed", True),
+    "between evidence and commit": (Evidence, "write", True),
+    "right after the commit": (cleanup, "outcome", False),
+    "in the report": (cleanup, "total", False),
+}
+"""Where a process can die: the function, and whether after its work is done (otherwise before)."""
+
+
+def die_at(death: str, call: int) -> None:
+    """Let this process be killed at the given call of a function, as by the kernel when memory is short."""
+    owner, name, after = DEATHS[death]
+    real = getattr(owner, name)
+    numbers = itertools.count(1)
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        is_it = next(numbers) == call
+        if is_it and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*args, **kwargs)
+        if is_it:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, deadly)
+
+
+def main(plan: dict[str, Any]) -> None:
+    """Run the cleanup as planned."""
+    job = defs.resolve_job_def("cleanup_orphan_tracks")
+    if user := plan.get("user"):
+        # Everything that is imported late is imported now: the user may not be able to read the interpreter's files.
+        job.execute_in_process(
+            run_config=plan["run_config"] | {"ops": {"mark_orphans_failed": {"config": {"dry_run": True}}}},
+            raise_on_error=False,
+        )
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    if death := plan.get("death"):
+        die_at(death, plan.get("call", 1))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(run_config=plan["run_config"], instance=instance, raise_on_error=False)
+        print(json.dumps({"counts": counts(result)} if result.success else {"failure": failure(result)}))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,181 @@
+"""Storms on the database server: locks, time-outs, cut connections, stops and starts, commits nobody hears of."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from threading import Thread, Timer
+
+import pytest
+import sqlalchemy as sa
+
+from veza_ops.evidence import MARKED
+from veza_ops_tests.library import counts, failure
+from veza_ops_tests.storms.conftest import OwnServer
+from veza_ops_tests.storms.scene import AFTER_LAST_PROOF, IN_EACH_STEP, Moment, Scene, record_writes, writes
+
+CUT = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    "WHERE application_name = 'veza-ops' AND datname = current_database()"
+)
+
+
+@pytest.mark.parametrize("moment", IN_EACH_STEP, ids=str)
+def test_a_connection_that_is_killed_is_made_again_and_each_row_is_written_once(
+    scene: Scene, moment: Moment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_writes(scene.library)
+    moment.arrange(monkeypatch, lambda: scene.library.execute(CUT))
+    assert counts(scene.run())["marked_failed"] == len(scene.ghosts)
+    assert sorted(writes(scene.library)) == sorted(scene.ghosts)
+    scene.assert_all_is_well()
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("moment", [IN_EACH_STEP[1], IN_EACH_STEP[3], IN_EACH_STEP[6]], ids=str)
+def test_a_server_that_is_stopped_and_started_in_mid_run_holds_up_nothing_but_time(
+    stoppable: Scene, own_server: OwnServer, mode: str, moment: Moment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_writes(stoppable.library)
+    moment.arrange(monkeypatch, lambda: own_server.restart(mode))
+    assert counts(stoppable.run())["marked_failed"] == len(stoppable.ghosts)
+    assert sorted(writes(stoppable.library)) == sorted(stoppable.ghosts)
+    stoppable.assert_all_is_well()
+
+
+def test_a_server_that_stays_down_fails_the_run_in_plain_words_and_the_next_one_finishes(
+    stoppable: Scene, own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    AFTER_LAST_PROOF.arrange(monkeypatch, own_server.stop)
+    result = stoppable.run()
+    own_server.start()
+    stoppable.library.engine.dispose()
+    stoppable.assert_refused(result, "Check that the server runs")
+    stoppable.assert_next_run_finishes()
+
+
+SLOW_COMMIT = [
+    (
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock(42); PERFORM pg_sleep(1); RETURN NULL; END $$"
+    ),
+    (
+        "CREATE CONSTRAINT TRIGGER dawdle AFTER UPDATE ON tracks DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION dawdle()"
+    ),
+]
+
+
+def test_a_server_that_is_stopped_at_once_during_the_commit_leaves_the_batch_undone_and_it_is_done_again(
+    stoppable: Scene, own_server: OwnServer
+) -> None:
+    """The commit takes a while, and in the middle of it the server is stopped without a word."""
+    library = stoppable.library
+    record_writes(library)
+    for statement in SLOW_COMMIT:
+        library.execute(statement)
+    in_commit = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 42"
+
+    def strike() -> None:
+        engine = sa.create_engine(library.engine.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            while not connection.scalar(sa.text(in_commit)):
+                time.sleep(0.01)
+        engine.dispose()
+        own_server.restart()
+
+    storm = Thread(target=strike)
+    storm.start()
+    result = stoppable.run()
+    storm.join()
+    library.engine.dispose()
+    assert counts(result)["marked_failed"] == len(stoppable.ghosts)
+    assert sorted(writes(library)) == sorted(stoppable.ghosts)
+    # Both attempts left their evidence: the one that the server forgot, and the one that holds.
+    evidence = Path(stoppable.instance.storage_directory()) / result.run_id / "veza_ops"
+    assert {path.name for path in evidence.glob(f"{MARKED}-*")} == {"marked-00000.jsonl", "marked-00000.1.jsonl"}
+    stoppable.assert_all_is_well()
+
+
+def test_a_commit_that_nobody_hears_of_is_not_done_twice(stoppable: Scene, own_server: OwnServer) -> None:
+    """The server has committed, but the connection is cut before it can say so: here, while it waits for a standby."""
+    library = stoppable.library
+    record_writes(library)
+    own_server.server.psql("ALTER SYSTEM SET synchronous_standby_names = 'nowhere'; SELECT pg_reload_conf();")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'veza-ops'"
+
+    def strike() -> None:
+        with library.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while not connection.scalar(sa.text(waiting)):
+                time.sleep(0.01)
+            connection.execute(sa.text(CUT))
+        own_server.server.psql("ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf();")
+
+    storm = Thread(target=strike)
+    storm.start()
+    result = stoppable.run()
+    storm.join()
+    assert sorted(writes(library)) == sorted(stoppable.ghosts)
+    # The second attempt finds its rows changed, by itself; the evidence of the first one says by whom.
+    after = counts(result)
+    assert (after["missing"], after["raced"]) == (len(stoppable.ghosts), len(stoppable.ghosts))
+    stoppable.assert_all_is_well()
+
+
+@contextmanager
+def locked_table(scene: Scene) -> Iterator[None]:
+    """As an ALTER TABLE that waits for something else holds it."""
+    with scene.library.engine.begin() as connection:
+        connection.execute(sa.text("LOCK TABLE tracks IN ACCESS EXCLUSIVE MODE"))
+        yield
+
+
+@pytest.mark.parametrize("moment", [IN_EACH_STEP[0], IN_EACH_STEP[2], IN_EACH_STEP[4]], ids=str)
+def test_a_table_that_is_locked_for_a_moment_is_waited_for(
+    scene: Scene, moment: Moment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = scene.library.engine.connect()
+
+    def lock() -> None:
+        connection.execute(sa.text("LOCK TABLE tracks IN ACCESS EXCLUSIVE MODE"))
+        Timer(0.5, connection.close).start()
+
+    moment.arrange(monkeypatch, lock)
+    assert counts(scene.run())["marked_failed"] == len(scene.ghosts)
+    scene.assert_all_is_well()
+
+
+def test_a_table_that_stays_locked_fails_the_run_in_plain_words_and_the_next_one_finishes(scene: Scene) -> None:
+    with locked_table(scene):
+        result = scene.run(database={"lock_timeout_seconds": 1})
+    scene.assert_refused(result, "Another session is in the way")
+    scene.assert_next_run_finishes()
+
+
+def test_a_statement_that_takes_too_long_is_given_up_and_changes_nothing(scene: Scene) -> None:
+    scene.library.execute(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN NEW; END $$"
+    )
+    scene.library.execute("CREATE TRIGGER dawdle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION dawdle()")
+    result = scene.run(database={"statement_timeout_seconds": 1})
+    scene.assert_refused(result, "database.statement_timeout_seconds")
+    scene.library.execute("DROP TRIGGER dawdle ON tracks")
+    scene.assert_next_run_finishes()
+
+
+def test_a_row_that_the_table_refuses_takes_its_whole_batch_with_it_and_no_other(scene: Scene) -> None:
+    """A batch is one transaction: it is done as a whole, or not at all."""
+    scene.library.execute(
+        "ALTER TABLE tracks ADD CONSTRAINT stubborn CHECK (title <> 'stubborn' OR status = 'processing')"
+    )
+    other = scene.library.add_ghost(title="stubborn", age=timedelta(days=9))
+    scene.remember()
+    result = scene.run(ops={"find_stale_tracks": {"batch_size": 2}})
+    assert not result.success
+    assert "stubborn" in failure(result)
+    assert scene.library.status(other) == "processing"
+    scene.library.execute("ALTER TABLE tracks DROP CONSTRAINT stubborn")
+    scene.ghosts.append(other)
+    del scene.good[other]
+    scene.assert_next_run_finishes()
