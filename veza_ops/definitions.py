@@ -1,8 +1,11 @@
 """The inventory: everything that Dagster is to know. The environment is read here, and nowhere else."""
 
 import os
+from copy import copy
+from typing import Any, TypeVar
 
 import dagster as dg
+from pydantic import create_model
 
 from veza_ops.assets import TRACK_FILES, TRACKS
 from veza_ops.checks import files_health, library_health
@@ -11,15 +14,25 @@ from veza_ops.resources import Alerts, Database, EvidenceStore, History, Storage
 from veza_ops.schedules import audit_track_files_weekly, cleanup_orphan_tracks_hourly, prune_history_daily
 from veza_ops.sensors import alert_on_trouble, cleanup_orphan_tracks_on_load
 
-
-def _env(name: str, default: str = "") -> str:
-    """A reference to the variable, so that its value shows on no page; `default` where it isn't set."""
-    return dg.EnvVar(name) if os.environ.get(name) else default
+Resource = TypeVar("Resource", bound=dg.ConfigurableResource[Any])
 
 
-def _env_number(name: str, default: int) -> int:
-    """As `_env`, for a whole number."""
-    return dg.EnvVar.int(name) if os.environ.get(name) else default
+def with_environment(resource: type[Resource], **variables: str) -> Resource:
+    """`resource`, its fields' defaults replaced by references to those `variables` that are set.
+
+    A reference, so that a value shows on no page. A default, since run config that names one field of a resource would
+    drop whatever else the resource itself was given.
+    """
+    fields: dict[str, Any] = {}
+    for field, variable in variables.items():
+        if os.environ.get(variable):
+            known = copy(resource.model_fields[field])
+            known.default = dg.EnvVar.int(variable) if isinstance(known.default, int) else dg.EnvVar(variable)
+            fields[field] = (known.annotation, known)
+    made: type[Resource] = create_model(
+        resource.__name__, __base__=resource, __doc__=resource.__doc__, __module__=resource.__module__, **fields
+    )
+    return made()
 
 
 defs = dg.Definitions(
@@ -29,14 +42,12 @@ defs = dg.Definitions(
     schedules=[cleanup_orphan_tracks_hourly, audit_track_files_weekly, prune_history_daily],
     sensors=[cleanup_orphan_tracks_on_load, alert_on_trouble],
     resources={
-        "database": Database(url=_env("VEZA_DATABASE_URL")),
-        "storage": Storage(root=_env("VEZA_STORAGE_ROOT")),
+        "database": with_environment(Database, url="VEZA_DATABASE_URL"),
+        "storage": with_environment(Storage, root="VEZA_STORAGE_ROOT"),
         "evidence": EvidenceStore(),
-        "history": History(keep_days=_env_number("VEZA_KEEP_RUNS_DAYS", default=30)),
-        "alerts": Alerts(
-            urls=_env("VEZA_ALERT_URLS"),
-            max_missing=_env_number("VEZA_ALERT_MAX_MISSING", default=100),
-            web_url=_env("VEZA_DAGSTER_URL", default="http://localhost:3000"),
+        "history": with_environment(History, keep_days="VEZA_KEEP_RUNS_DAYS"),
+        "alerts": with_environment(
+            Alerts, urls="VEZA_ALERT_URLS", max_missing="VEZA_ALERT_MAX_MISSING", web_url="VEZA_DAGSTER_URL"
         ),
     },
 )

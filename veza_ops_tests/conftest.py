@@ -24,8 +24,9 @@ MEMORY_WANTED = 1 << 30
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may meet the developer's own database or Dagster home."""
-    for name in ("VEZA_DATABASE_URL", "VEZA_STORAGE_ROOT", "DAGSTER_HOME"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ:
+        if name.startswith("VEZA_") or name == "DAGSTER_HOME":
+            monkeypatch.delenv(name)
 
 
 @contextmanager
