@@ -9,9 +9,11 @@ import dagster as dg
 import pytest
 
 from veza_ops.assets import AUDIT_CHECKS, TRACK_FILES
+from veza_ops.audit import look_at
 from veza_ops.checks import files_health
 from veza_ops.health import NO_FILE_MISSING, NO_FILE_UNNAMED, NO_FILE_UNVERIFIABLE, STORAGE_PROVEN
-from veza_ops.storage import Layout
+from veza_ops.storage import Files, Layout
+from veza_ops.tracks import Track
 from veza_ops_tests.library import Library, failure, run_job
 
 
@@ -173,3 +175,24 @@ def test_the_checks_say_what_the_audit_found_and_say_it_again_when_asked(
 def test_without_a_database_nothing_is_audited_and_the_run_says_so(instance: dg.DagsterInstance) -> None:
     assert run_job(None, instance, job="audit_track_files").success
     assert not instance.fetch_observations(TRACK_FILES.key, limit=1).records
+
+
+def test_a_track_that_was_moved_or_deleted_between_two_looks_has_nothing_to_answer_for(tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    tracks = [Track(str(number), "old", "2026-01-01 00:00:00", None) for number in range(3)]
+    moved, still = tracks[0]._replace(file_path="new"), tracks[2]
+    page = look_at(Files(Layout(str(tmp_path))), [], tracks, lambda _: [moved, still])
+    assert (page.present, [left.track for left in page.missing]) == (1, [still])
+
+
+def test_the_walk_follows_no_link_and_says_which_folders_it_could_not_read(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    library.write("deep/song.flac")
+    (library.root / "deep" / "round").symlink_to(library.root)
+    told = audit(library, instance, walk={"folders": ["deep", "nowhere"]})
+    assert (told["walked"], told["unread_folders"]) == (3, 1)
+
+
+def test_a_folder_within_another_is_walked_once(library: Library, instance: dg.DagsterInstance) -> None:
+    assert audit(library, instance, walk={"folders": [".", "playable"]})["walked"] == 3
