@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev screenshots check test format clean
+.PHONY: help setup demo dev screenshots check test bench bench-quick format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -37,6 +37,13 @@ check: $(READY) ## Lint, check formatting and types, validate the definitions
 
 test: $(READY) ## Run the whole test suite against a real PostgreSQL
 	$(BIN)/pytest -n 4 --dist loadgroup
+
+bench: $(READY) ## Measure all that docs/performance.md says (about a quarter of an hour), and write it there
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks
+
+bench-quick: $(READY) ## Measure where things stand, in under two minutes
+	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks --quick
 
 format: $(READY) ## Put the code into its standard form
 	$(BIN)/ruff check --fix .

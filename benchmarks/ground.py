@@ -7,6 +7,7 @@ fresh copy, so that every repetition starts from the same pages.
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,13 @@ class Ground:
             row = connection.execute(sql.encode()).fetchone()
         assert row is not None
         return int(row[0])
+
+    def milliseconds(self, sql: str, database: str) -> float:
+        """How long a query takes, the connecting left out."""
+        with psycopg.connect(self.url(database)) as connection:
+            began = time.perf_counter()
+            connection.execute(sql.encode()).fetchall()
+            return (time.perf_counter() - began) * 1000
 
     def lay_out(self, stale: int, *, others: int = OTHERS, index: bool = True) -> str:
         """The template with `stale` stale tracks among `others`, made if need be; its name."""
