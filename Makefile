@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev screenshots check test bench bench-quick format clean
+.PHONY: help setup demo dev screenshots check test storms mutants bench bench-quick format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -37,6 +37,12 @@ check: $(READY) ## Lint, check formatting and types, validate the definitions
 
 test: $(READY) ## Run the whole test suite against a real PostgreSQL
 	$(BIN)/pytest -n 4 --dist loadgroup
+
+storms: $(READY) ## Run the storm suite alone (VEZA_OPS_UPLOADS=20000 for a long proof under load)
+	$(BIN)/pytest -n 4 veza_ops_tests/storms
+
+mutants: $(READY) ## Take out each guard in turn, and fail if no test notices
+	$(BIN)/python -m veza_ops_tests.mutants
 
 bench: $(READY) ## Measure all that docs/performance.md says (about a quarter of an hour), and write it there
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

@@ -85,7 +85,7 @@ def unverifiable_reasons(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 
 
 WRITES = [
-    "CREATE TABLE writes (track uuid)",
+    "CREATE TABLE writes (track text)",
     (
         "CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN INSERT INTO writes VALUES (NEW.id); RETURN NULL; END $$"
@@ -103,7 +103,7 @@ def record_writes(library: Library) -> None:
         library.execute(statement)
 
 
-def writes(library: Library) -> list[Id]:
+def writes(library: Library) -> list[str]:
     """The rows that cleanups wrote, each as often as it was written."""
     with library.engine.connect() as connection:
         return list(connection.scalars(sa.text("SELECT track FROM writes")))

@@ -55,7 +55,7 @@ def test_a_run_that_is_killed_leaves_whole_batches_and_the_next_one_finishes(sce
     done = writes(scene.library)
     assert len(done) == sum(scene.library.status(ghost) == "failed" for ghost in scene.ghosts)
     scene.assert_next_run_finishes()
-    assert sorted(writes(scene.library)) == sorted(scene.ghosts)
+    assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
 
 
 def test_two_deployments_that_run_at_once_write_each_row_once(scene: Scene) -> None:
@@ -65,7 +65,7 @@ def test_two_deployments_that_run_at_once_write_each_row_once(scene: Scene) -> N
     for after in outputs:
         assert after["missing"] == after["marked_failed"] + after["raced"]
     assert sum(after["marked_failed"] for after in outputs) == len(scene.ghosts)
-    assert sorted(writes(scene.library)) == sorted(scene.ghosts)
+    assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
     scene.assert_all_is_well()
 
 
@@ -84,7 +84,7 @@ def test_a_whole_run_inside_another_one_writes_each_row_once(
     moment.arrange(monkeypatch, run_the_other)
     outer = counts(scene.run())
     assert outer["marked_failed"] + inner[0]["marked_failed"] == len(scene.ghosts)
-    assert sorted(writes(scene.library)) == sorted(scene.ghosts)
+    assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
     scene.assert_all_is_well()
 
 
