@@ -29,8 +29,8 @@ def take(browser: Browser, run_id: str) -> None:
     browser.save(IMAGES / "launchpad.png")
 
     browser.resize(1100, 900)
-    browser.open(f"/runs/{run_id}?logs=ASSET_")
-    browser.read("marked_failed", "View full message", "storage_proven")
+    browser.open(f"/runs/{run_id}?logs=report_cleanup")
+    browser.read("marked_failed", "View full message", "STEP_SUCCESS")
     browser.save(IMAGES / "run.png")
 
     browser.resize(1200, 1080)

@@ -46,7 +46,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for demo in demos:
         if demo.poll() is None:
             demo.terminate()
-            demo.communicate(timeout=60)
+            demo.communicate(timeout=120)
 
 
 def wait_for_line(demo: subprocess.Popen[str], beginning: str) -> None:
@@ -70,7 +70,7 @@ def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_fails_the_g
     server = psutil.Process(int(Path(str(database), "postmaster.pid").read_text().split()[0]))
     processes = [server, *server.children(), *me.children(recursive=True)]
     demo.send_signal(signal.SIGINT)
-    assert "Nothing is left running" in demo.communicate(timeout=60)[0]
+    assert "Nothing is left running" in demo.communicate(timeout=120)[0]
     assert demo.returncode == 130
     assert [each for each in processes if each.is_running()] == []
     assert not Path(str(database)).exists()
@@ -90,7 +90,7 @@ def test_a_served_demo_that_is_interrupted_leaves_nothing_running(start: Start) 
     processes = psutil.Process(demo.pid).children(recursive=True)
     assert any("dagster._daemon" in each.cmdline() for each in processes)
     demo.send_signal(signal.SIGINT)
-    assert "Nothing is left running" in demo.communicate(timeout=60)[0]
+    assert "Nothing is left running" in demo.communicate(timeout=120)[0]
     assert [each for each in processes if each.is_running()] == []
 
 
@@ -98,7 +98,7 @@ def test_a_port_that_is_taken_is_named(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         demo = start("demo.dev", str(port))
-        said, _ = demo.communicate(timeout=60)
+        said, _ = demo.communicate(timeout=120)
     assert demo.returncode == 1
     assert f"Port {port} is taken" in said
 
@@ -108,11 +108,11 @@ def test_two_demos_do_not_work_in_one_folder(start: Start) -> None:
     assert first.stdout is not None
     first.stdout.readline()
     second = start()
-    said, _ = second.communicate(timeout=60)
+    said, _ = second.communicate(timeout=120)
     assert second.returncode == 1
     assert "Another demo is running in" in said
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=60)
+    first.communicate(timeout=120)
     assert first.returncode == 130
 
 
@@ -121,7 +121,7 @@ def test_a_folder_that_is_not_the_demos_is_not_emptied(start: Start, tmp_path: P
     folder.mkdir()
     (folder / "song.flac").touch()
     demo = start()
-    said, _ = demo.communicate(timeout=60)
+    said, _ = demo.communicate(timeout=120)
     assert demo.returncode == 1
     assert "name another folder" in said
     assert [path.name for path in folder.iterdir()] == ["song.flac"]
