@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from veza_ops.ops import NOT_CONFIGURED
 from veza_ops_tests.e2e.deployment import (
     JOB,
+    ROOT,
     Deployment,
     clone,
     command,
@@ -136,15 +137,26 @@ def test_without_a_database_it_says_so_and_succeeds(shell: Shell) -> None:
     assert NOT_CONFIGURED in output
 
 
-@pytest.mark.parametrize("arguments", [("dagster", "definitions", "validate"), ("dg", "check", "defs")], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dagster", "definitions", "validate"),
+        ("dg", "check", "defs"),
+        ("dagster", "definitions", "validate", "-f", str(ROOT / "deploy" / "own_definitions.py")),
+    ],
+    ids=["dagster", "dg", "definitions of one's own"],
+)
 def test_a_fresh_clone_is_valid(shell: Shell, arguments: tuple[str, ...]) -> None:
     code, output = shell.run(*arguments)
     assert code == 0, output
 
 
-def test_the_webserver_answers(deployment: Deployment) -> None:
+@pytest.mark.parametrize("home", [True, False], ids=["with a home", "without"])
+def test_the_webserver_answers(deployment: Deployment, *, home: bool) -> None:
     port = free_port()
     deployment.move_to_a_clone()
+    if not home:
+        del deployment.environment["DAGSTER_HOME"]
     deployment.start("dagster-webserver", "--port", str(port))
     wait_for("the webserver", lambda: webserver_answers(port), seconds=120)
 
