@@ -23,7 +23,7 @@ from veza_ops.undo import MarkedBatch, Undone
 NOT_CONFIGURED = "No database is configured, so there is nothing to do: set VEZA_DATABASE_URL (or database.url)."
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""For faults that pass, such as a connection that was cut; everything else fails at once."""
+"""For faults that pass, such as a connection that was cut. What `plain_failures` knows not to pass fails at once."""
 
 
 class FindConfig(dg.Config):

@@ -354,8 +354,9 @@ class Files:
         # A look at "root/." is ENOTDIR for a file, and has the same time-out as any other look.
         (look,) = self._look_at_all([f"{root.rstrip('/')}/."])
         if look.verdict is not Verdict.PRESENT:
+            reason = "there is no such folder" if look.verdict is Verdict.MISSING else look.reason
             raise StorageNotProvenError(
-                f"The storage root {root} can't be used: {look.reason}. This step changed nothing. Mount the disk, or "
+                f"The storage root {root} can't be used: {reason}. This step changed nothing. Mount the disk, or "
                 "set VEZA_STORAGE_ROOT (or storage.root) to the folder that holds Veza's files."
             )
 
