@@ -36,7 +36,7 @@ def parse_url(text: str) -> sa.URL:
             f"VEZA_DATABASE_URL (or database.url) starts with {url.drivername}://, but veza-ops speaks PostgreSQL "
             f"only: {_FORM}."
         )
-    if "@" in (url.host or ""):
+    if text.count("@") > 1:  # where the password ends is a guess then, and its rest would show as host or database
         raise ConfigurationError(
             "VEZA_DATABASE_URL (or database.url) holds more than one @: percent-encode the one in the password as %40."
         )

@@ -38,6 +38,7 @@ def everything_said(result: dg.ExecuteInProcessResult, instance: dg.DagsterInsta
         (f"mysql://u:{SECRET}@h/db", "starts with mysql://"),
         (f"sqlite:///{SECRET}", "speaks PostgreSQL only"),
         (f"postgresql://u:{PLAIN_SECRET}@h/db", "percent-encode"),
+        ("postgresql://u:p@hunter2/word@h/db", "percent-encode"),
     ],
 )
 def test_an_address_that_is_none_is_refused_without_showing_it(url: str, said: str) -> None:
