@@ -9,7 +9,6 @@ Times travel between steps as text in UTC, to the microsecond, as PostgreSQL pri
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,11 +38,6 @@ def orphan_message(threshold: timedelta) -> str:
     minutes = int(threshold.total_seconds()) // 60
     age = f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m"
     return f"orphan cleanup: file missing on disk after >{age} in processing"
-
-
-def is_orphan_message(message: str | None) -> bool:
-    """Whether `message` is one that `orphan_message` writes, to the letter."""
-    return message is not None and re.fullmatch(_MESSAGE_PATTERN[1:-1], message) is not None
 
 
 class Key(NamedTuple):
