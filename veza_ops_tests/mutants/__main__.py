@@ -49,7 +49,7 @@ def noticed_by(guard: Guard) -> str:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, Path(folder, name))
         mutant = Path(folder, "veza_ops", guard.file)
         mutant.write_text(mutant.read_text().replace(guard.text, guard.without))
-        compile(mutant.read_text(), guard.file, "exec")
+        compile(mutant.read_text(), f"{guard.file}, without: {guard.name}", "exec")
         tests = [f"veza_ops_tests/{word}" if ".py" in word else word for word in shlex.split(guard.tests)]
         run = subprocess.run(
             # As a module, so that the copy comes before the package that is installed.
