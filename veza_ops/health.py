@@ -110,7 +110,7 @@ def _orphans(outcome: Outcome) -> Finding:
 def _unverifiable(outcome: Outcome) -> Finding:
     number = outcome.counts.unverifiable
     if number:
-        says = f"{_tracks(number)} left alone, since nobody could look for their files: see the run's table."
+        says = f"{_tracks(number)} left alone, since nobody could look whether the file is there: see the run."
     else:
         says = "Every stale track's file could be looked for."
     return Finding(NOTHING_UNVERIFIABLE, healthy=not number, says=says, certain=False, numbers={"unverifiable": number})
