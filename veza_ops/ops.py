@@ -36,7 +36,7 @@ class FindConfig(dg.Config):
         description="Minutes that a track may stay in processing before its file is looked for.",
     )
     batch_size: int = Field(
-        default=20_000,
+        default=40_000,
         ge=1,
         le=100_000,
         description="Stale rows in one batch: each is read, checked and committed on its own.",

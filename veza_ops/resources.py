@@ -4,6 +4,7 @@ Rules stay in `tracks` and `storage`; here is what an operator can set, checked 
 value fails its step with one clear error.
 """
 
+import gc
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,9 +49,13 @@ class Database(dg.ConfigurableResource[Any]):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["Database"]:  # noqa: ARG002 - the hook's signature
         """Dagster's hook: the connections are closed when the process that ran steps is done with them."""
+        # While rows come and go by the hundred thousand, the garbage collector would walk through all that Dagster has
+        # loaded, again and again: nearly half of a large run's time.
+        gc.freeze()
         try:
             yield self
         finally:
+            gc.unfreeze()
             if self._engine is not None:
                 self._engine.dispose()
 
