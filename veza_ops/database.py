@@ -99,13 +99,15 @@ def plain_errors(url: sa.URL) -> Iterator[None]:
         raise _explained(error, url) from None
 
 
-def _explained(error: sa.exc.DBAPIError, url: sa.URL) -> VezaOpsError:
+def _explained(error: sa.exc.DBAPIError, url: sa.URL) -> VezaOpsError:  # noqa: PLR0911 - one for each kind of fault
     said = " ".join(str(error.orig).split())
     for secret in filter(None, (url.password, *(url.query[key] for key in url.query if "password" in key))):
         said = said.replace(str(secret), "***")
     host = url.host or url.query.get("host") or "the local socket"
     name = f"database {url.database or ''} ({url.username or 'default user'}@{host}:{url.port or 5432})"
     state: str = getattr(error.orig, "sqlstate", None) or ""
+    if not state and isinstance(error, sa.exc.ProgrammingError):
+        return ConfigurationError(f"VEZA_DATABASE_URL (or database.url) holds what no connection takes: {said}.")
     if state == _CANCELLED:
         return DatabaseUnavailableError(
             f"A statement was cancelled in {name}: {said}. If it needs longer, raise "

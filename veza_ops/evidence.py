@@ -43,16 +43,17 @@ class Evidence:
 
         Raises ConfigurationError when the folder can't be written to.
         """
-        again = f".{attempt}" if attempt else ""
-        path = self.of_run / f"{kind}-{batch:05}{again}.jsonl"
         encode = json.JSONEncoder(ensure_ascii=True).encode
+        path = self.of_run
         try:
             self.of_run.mkdir(parents=True, exist_ok=True)
+            path = self._unused(f"{kind}-{batch:05}", attempt)
             with path.open("w", encoding="utf-8") as file:
                 file.writelines(f"{encode(row)}\n" for row in rows)
                 file.flush()
                 if path.protocol in ("", "file"):  # an object store has stored what it was given once it is closed
                     os.fsync(file.fileno())
+                    _sync_folder(self.of_run.path)
         except OSError as error:
             raise ConfigurationError(
                 f"The evidence of this run can't be written to {path}: {error.strerror or error}. This step changed "
@@ -60,8 +61,14 @@ class Evidence:
             ) from None
         return path
 
+    def _unused(self, name: str, attempt: int) -> upath.UPath:
+        """A file that isn't there yet: a step that is resumed must not write over what an earlier one committed."""
+        while (path := self.of_run / f"{name}{f'.{attempt}' if attempt else ''}.jsonl").exists():
+            attempt += 1
+        return path
+
     def files(self, kind: str) -> list[upath.UPath]:
-        """The run's files of one kind, batch by batch and attempt by attempt.
+        """The run's files of one kind, batch by batch.
 
         Raises ConfigurationError when the run left no evidence here.
         """
@@ -79,7 +86,25 @@ class Evidence:
             of_run.fs.rm(of_run.path, recursive=True)
 
 
+def _sync_folder(path: str) -> None:
+    """Have the folder itself know its new file after a power cut."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def read(path: str) -> Iterator[dict[str, Any]]:
-    """The rows of one file of evidence, with whatever types they were written with."""
-    with upath.UPath(path).open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
+    """The rows of one file of evidence, with whatever types they were written with.
+
+    A last line that was cut off is left out: a write that died there was never committed. Raises ConfigurationError
+    when the file can't be read.
+    """
+    try:
+        with upath.UPath(path).open(encoding="utf-8") as file:
+            yield from (json.loads(line) for line in file if line.endswith("\n"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"The evidence in {path} can't be read: {error.strerror or error}. Give this process the right to."
+        ) from None

@@ -75,13 +75,15 @@ class Layout:
         mapped = [f"{prefix} mapped to {target}" for prefix, target in self.path_map.items()]
         return ", ".join([f"the root {self.root}" if self.root else "no root", *mapped])
 
-    def resolve(self, file_path: str | None) -> str | Look:
+    def resolve(self, file_path: str | None) -> str | Look:  # noqa: PLR0911 - one for each reason
         """The path to look at for a row's `file_path`, or why there is none."""
         if not file_path:
             return _unverifiable("the row has no file_path")
         if scheme := _SCHEME.match(file_path):
             return _unverifiable(f"no storage here serves {scheme[1]}:// addresses")
         if not file_path.startswith("/"):
+            if file_path.lstrip().startswith("/"):
+                return _unverifiable("the path begins with white space, and is neither relative nor absolute")
             if not self.root:
                 return _unverifiable("the path is relative and no storage root is configured")
             return _within(self.root, file_path)
@@ -178,7 +180,7 @@ def _dangling_link_above(path: str, known_folders: set[str]) -> str | None:
 
 def _other_spellings(path: str) -> set[str]:
     """The paths that a person or another system would take for the same as `path`."""
-    spellings = {path.strip(), os.path.normpath(path)}
+    spellings = {"/".join(map(str.strip, path.split("/"))), os.path.normpath(path)}
     if not path.isascii():
         folder, name = os.path.split(path)
         for form in ("NFC", "NFD"):

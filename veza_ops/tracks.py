@@ -347,7 +347,8 @@ class Tracks:
         return identity, self._text("file_path"), created_at, self._text("updated_at")
 
     def _newest_playable(self, count: int) -> sa.Select[Any]:
-        return sa.select(*self._columns()).where(*self.playable()).order_by(self._created.desc()).limit(count)
+        dated = self._created.is_not(None)  # in a descending order, rows without a date would be the newest
+        return sa.select(*self._columns()).where(*self.playable(), dated).order_by(self._created.desc()).limit(count)
 
     def _status_is(self, status: str) -> sa.ColumnElement[bool]:
         return self.table.c.status == status

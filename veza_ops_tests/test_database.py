@@ -78,6 +78,15 @@ def test_a_server_that_is_down_is_tried_four_times_and_a_wrong_database_once(
     assert "STEP_UP_FOR_RETRY" not in attempts[1]
 
 
+def test_an_option_that_no_connection_knows_is_named_and_not_tried_again(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    separator = "&" if "?" in library.url else "?"
+    result = run_job(None, instance, database={"url": f"{library.url}{separator}colour=red"})
+    assert "colour" in failure(result)
+    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
 def test_the_password_stays_out_of_what_the_server_says_of_it(library: Library) -> None:
     url = sa.make_url(library.url).set(password="quick")
     engine = create_engine(library.url, connect_timeout_seconds=5, statement_timeout_seconds=5, lock_timeout_seconds=5)

@@ -227,6 +227,9 @@ def test_the_newest_playable_tracks_are_the_sample(library: Library) -> None:
     library.add("newest.flac", status="ready", age=now)
     library.add("deleted.flac", status="ready", age=now, deleted_at=datetime.now(UTC))
     library.add("", status="ready", age=now)
+    library.execute("ALTER TABLE tracks ALTER created_at DROP NOT NULL")
+    no_date = library.add("no-date.flac", status="ready")
+    library.execute("UPDATE tracks SET created_at = NULL WHERE id = :id", id=no_date)
     no_path = library.add("no-path.flac", status="ready", age=now)
     library.execute("UPDATE tracks SET file_path = NULL WHERE id = :id", id=no_path)
     for status in ("uploading", "processing", "failed"):
