@@ -48,7 +48,7 @@ bench: $(READY) ## Measure all that docs/performance.md says (about a quarter of
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks
 
-bench-quick: $(READY) ## Measure where things stand, in under two minutes
+bench-quick: $(READY) ## Measure where things stand, in a few minutes
 	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks --quick
 
 format: $(READY) ## Put the code into its standard form
