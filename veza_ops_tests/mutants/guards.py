@@ -376,11 +376,11 @@ GUARDS = [
         "storms/test_evidence.py",
     ),
     Guard(
-        "another attempt does not write over the evidence of the first",
+        "no attempt writes over the evidence of another",
         "evidence.py",
-        '        again = f".{attempt}" if attempt else ""\n',
-        '        again = ""\n',
-        f"{CLEANUP} {SERVER} -k 'evidence or during_the_commit'",
+        '            path = self._unused(f"{kind}-{batch:05}", attempt)\n',
+        '            path = self.of_run / f"{kind}-{batch:05}.jsonl"\n',
+        f"test_evidence.py {SERVER} -k 'evidence or during_the_commit'",
     ),
     Guard(
         "a passing fault is tried again",
