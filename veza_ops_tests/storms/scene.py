@@ -92,13 +92,13 @@ WRITES = [
     ),
     (
         "CREATE TRIGGER note_write AFTER UPDATE ON tracks FOR EACH ROW "
-        "WHEN (NEW.status_message LIKE 'orphan cleanup:%') EXECUTE FUNCTION note_write()"
+        "WHEN (current_setting('application_name') = 'veza-ops') EXECUTE FUNCTION note_write()"
     ),
 ]
 
 
 def record_writes(library: Library) -> None:
-    """From now on, the database itself notes each row that a cleanup writes."""
+    """From now on, the database itself notes each row that veza-ops writes."""
     for statement in WRITES:
         library.execute(statement)
 

@@ -1,6 +1,6 @@
 """The proof under load: uploaders that insert, write, complete and die, against cleanups that never stop.
 
-`VEZA_OPS_UPLOADS` sets how many tracks are pushed through (2,000 by default).
+`VEZA_OPS_UPLOADS` sets how many tracks are pushed through (1,000 by default).
 """
 
 import os
@@ -21,7 +21,7 @@ import pytest
 from veza_ops_tests.library import Library, counts, run_job
 from veza_ops_tests.storms.scene import record_writes, writes
 
-UPLOADS = int(os.environ.get("VEZA_OPS_UPLOADS", "2000"))
+UPLOADS = int(os.environ.get("VEZA_OPS_UPLOADS", "1000"))
 UPLOADERS = 4
 THREADS = 16
 """In each uploader: so many uploads are under way at once."""
