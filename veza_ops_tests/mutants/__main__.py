@@ -61,7 +61,8 @@ def noticed_by(guard: Guard) -> str:
             check=False,
         )
         if run.returncode not in (0, 1):
-            raise RuntimeError(f"{guard.name}: its tests could not run ({run.returncode}):\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
+            said = f"{run.stdout[-2000:]}{run.stderr[-2000:]}"
+            raise RuntimeError(f"{guard.name}: its tests could not run (exit {run.returncode}):\n{said}")
         return "" if run.returncode == 0 else "".join(_FAILED.findall(run.stdout)[:1]) or "the whole file"
 
 
