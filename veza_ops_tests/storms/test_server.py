@@ -92,9 +92,11 @@ def test_a_server_that_is_stopped_at_once_during_the_commit_leaves_the_batch_und
     library.engine.dispose()
     assert counts(result)["marked_failed"] == len(stoppable.ghosts)
     assert sorted(writes(library)) == sorted(map(str, stoppable.ghosts))
-    # Both attempts left their evidence: the one that the server forgot, and the one that holds.
+    # Two attempts left evidence: the one that the server forgot, and the one that holds. In between there may have
+    # been one that met the server while it was starting.
     evidence = Path(stoppable.instance.storage_directory()) / result.run_id / "veza_ops"
-    assert {path.name for path in evidence.glob(f"{MARKED}-*")} == {"marked-00000.jsonl", "marked-00000.1.jsonl"}
+    assert (evidence / f"{MARKED}-00000.jsonl").exists()
+    assert len(list(evidence.glob(f"{MARKED}-00000.*.jsonl"))) == 1
     stoppable.assert_all_is_well()
 
 
