@@ -151,11 +151,14 @@ class Pipeline:
                 time.sleep(0.5)
             yield web
         finally:
-            processes = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
+            family = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
             server.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
                 server.wait(timeout=PATIENCE_SECONDS)
-            stop_all([process for process in processes if process.is_running()])
+            except subprocess.TimeoutExpired:
+                server.kill()  # its own orderly end waits for each of its children in turn
+                server.wait()
+            stop_all([process for process in family if process.is_running()])
 
 
 @dataclass(frozen=True)
