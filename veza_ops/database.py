@@ -12,7 +12,16 @@ from veza_ops.errors import ConfigurationError, DatabaseRefusedError, DatabaseUn
 
 _DRIVER = "postgresql+psycopg"
 _FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-_PASSING_REFUSALS = ("starting up", "shutting down", "recovery mode", "too many", "connection slots", "terminating")
+# Of a server that starts, stops, recovers or is full (backend_startup.c and proc.c of PostgreSQL 9.6 to 18).
+_PASSING_REFUSALS = (
+    "starting up",
+    "not yet accepting",
+    "shutting down",
+    "recovery mode",
+    "too many",
+    "connection slots",
+    "terminating",
+)
 
 # What PostgreSQL's five-letter codes begin with (appendix A of its manual).
 _CONNECTION_LOST = ("08", "53", "57P")

@@ -116,6 +116,25 @@ def test_each_kind_of_fault_has_its_own_words(
             connection.exec_driver_sql(statement)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the database system is starting up",
+        "the database system is not yet accepting connections",
+        "the database system is shutting down",
+        "the database system is in recovery mode",
+        "sorry, too many clients already",
+        "remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        "terminating connection due to administrator command",
+    ],
+)
+def test_a_server_that_is_busy_with_itself_is_one_to_try_again(said: str) -> None:
+    """Its own words: most of these states last too short a time to be met on purpose."""
+    refusal = psycopg.OperationalError(f'connection to server on socket "/run/.s.PGSQL.5432" failed: FATAL:  {said}')
+    with pytest.raises(DatabaseUnavailableError), plain_errors(sa.make_url("postgresql://veza@db/veza")):
+        raise sa.exc.OperationalError(None, None, refusal)
+
+
 def test_the_sessions_name_themselves_and_keep_to_their_time_outs(library: Library) -> None:
     with open_database(library) as database, database.begin() as connection:
         said = [
