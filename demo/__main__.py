@@ -13,7 +13,7 @@ from rich.table import Table
 from demo.pipeline import JOB, PROJECT, Cleanup, DemoError, Pipeline, fresh_folder
 from demo.processes import none_left_running
 from demo.veza import Fate, Song, UploadFailedError, Veza
-from veza_ops.tracks import ORPHAN_TRACK_AGE_THRESHOLD, orphan_message
+from veza_ops.track import ORPHAN_TRACK_AGE_THRESHOLD, orphan_message
 
 FOLDER = PROJECT / ".demo"
 

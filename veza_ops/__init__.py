@@ -4,6 +4,7 @@ In reading order, each importing only from those before it:
 
 - `errors`: what can go wrong, in plain sentences
 - `database`: the connection to PostgreSQL, and its errors in plain words
+- `track`: a track as the steps hand it on, the age at which it is stale, the message it is marked with
 - `tracks`: the tracks table, what counts as stale, the guarded write. All the SQL
 - `storage`: from ``file_path`` to a verdict, the proof of storage. All access to Veza's files
 - `evidence`: every changed row written down, so that a run can be undone
@@ -24,7 +25,7 @@ In reading order, each importing only from those before it:
 - `definitions`: the inventory, and the only place that reads the environment
 """
 
-from veza_ops.tracks import ORPHAN_TRACK_AGE_THRESHOLD
+from veza_ops.track import ORPHAN_TRACK_AGE_THRESHOLD
 
 __all__ = ["ORPHAN_TRACK_AGE_THRESHOLD"]
 __version__ = "0.1.0"

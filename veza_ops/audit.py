@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from veza_ops.cleanup import Left
 from veza_ops.storage import Files, Look, Proof, Stored, Verdict
-from veza_ops.tracks import Track
+from veza_ops.track import Track
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from veza_ops.cleanup import LISTED, Left
 from veza_ops.ops import NOT_CONFIGURED, RETRY, plain_failures, seconds_since_start, seen, table
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.storage import Proof
-from veza_ops.tracks import Track, database_now
+from veza_ops.track import Track
 
 MISSING, UNVERIFIABLE, UNNAMED = "audit_missing", "audit_unverifiable", "audit_unnamed"
 """The kinds of an audit's evidence."""
@@ -95,7 +95,7 @@ def audit_files(
     with plain_failures(context):
         with database.begin() as connection:
             tracks = database.tracks(connection, writable=False)
-            now = str(database_now(connection))
+            now = str(tracks.now(connection))
             sample = [track.file_path for track in tracks.newest_playable(connection, storage.sample_size)]
 
         def read_again(ids: list[str]) -> list[Track]:

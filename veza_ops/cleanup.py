@@ -6,12 +6,15 @@ Between the table (`tracks`) and the files (`storage`) stand the decisions, and 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any, NamedTuple, Self
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from veza_ops.storage import Files, Proof, Verdict
-from veza_ops.tracks import Batch, Track, Tracks, database_now, orphan_message
+from veza_ops.track import Batch, Track, orphan_message
+
+if TYPE_CHECKING:  # SQLAlchemy is loaded when a run first needs it, which spares every import of this package the time
+    import sqlalchemy as sa
+
+    from veza_ops.tracks import Tracks
 
 LISTED = 100
 """Rows that a page shows; the whole list is in the evidence."""
@@ -127,13 +130,13 @@ class Outcome:
 
 
 def find_stale(
-    connection: sa.Connection, tracks: Tracks, *, threshold: timedelta, batch_size: int, sample_size: int
+    connection: "sa.Connection", tracks: "Tracks", *, threshold: timedelta, batch_size: int, sample_size: int
 ) -> Found:
     """Take the time from the database, lay out the rows that are older in batches, and draw the known-good sample.
 
     The sample is drawn only when there is something to check.
     """
-    now = database_now(connection)
+    now = tracks.now(connection)
     cutoff = str(now - threshold)
     batches = tracks.batches(connection, tracks.stale(cutoff), size=batch_size)
     sample = tracks.newest_playable(connection, sample_size) if batches else []

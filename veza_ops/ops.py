@@ -17,7 +17,7 @@ from veza_ops.cleanup import LISTED, Checked, Found, Left, Outcome, StaleBatch, 
 from veza_ops.errors import StorageNotProvenError, VezaOpsError
 from veza_ops.evidence import MARKED, RESTORED, UNVERIFIABLE, WOULD_MARK, read
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.tracks import ORPHAN_TRACK_AGE_THRESHOLD, Change, age_hours, database_now
+from veza_ops.track import ORPHAN_TRACK_AGE_THRESHOLD, Change, age_hours
 from veza_ops.undo import MarkedBatch, Undone
 
 NOT_CONFIGURED = "No database is configured, so there is nothing to do: set VEZA_DATABASE_URL (or database.url)."
@@ -289,7 +289,7 @@ def find_marked_tracks(
         return
     with plain_failures(), database.begin() as connection:
         tracks = database.tracks(connection)
-        now = str(database_now(connection))
+        now = str(tracks.now(connection))
         if config.run_id:
             paths = evidence.of_run(config.run_id, context.instance).files(MARKED)
             batches = [MarkedBatch(number, now, evidence=str(path)) for number, path in enumerate(paths)]

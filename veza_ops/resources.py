@@ -1,23 +1,28 @@
 """What a run works with: the database and the storage, their configuration and their lifetime.
 
 Rules stay in `tracks` and `storage`; here is what an operator can set, checked when it is first used so that a wrong
-value fails its step with one clear error.
+value fails its step with one clear error. SQLAlchemy is loaded by then only: it would be a fifth of what importing this
+package takes.
 """
+
+from __future__ import annotations
 
 import gc
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import sqlalchemy as sa
 import upath
 from pydantic import Field, PrivateAttr
 
-from veza_ops.database import create_engine, plain_errors
 from veza_ops.evidence import Evidence
 from veza_ops.storage import Files, Layout
-from veza_ops.tracks import Tracks
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from veza_ops.tracks import Tracks
 
 
 class Database(dg.ConfigurableResource[Any]):
@@ -47,7 +52,7 @@ class Database(dg.ConfigurableResource[Any]):
         return bool(self.url.strip())
 
     @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["Database"]:  # noqa: ARG002 - the hook's signature
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Database]:  # noqa: ARG002 - the hook's signature
         """Dagster's hook: the connections are closed when the process that ran steps is done with them."""
         # While rows come and go by the hundred thousand, the garbage collector would walk through all that Dagster has
         # loaded, again and again: nearly half of a large run's time.
@@ -66,6 +71,8 @@ class Database(dg.ConfigurableResource[Any]):
         Raises ConfigurationError for a url that isn't one, DatabaseUnavailableError when the server can't be reached or
         cuts the connection, DatabaseRefusedError for what it will not do. No message holds the password.
         """
+        from veza_ops.database import create_engine, plain_errors  # noqa: PLC0415 - loads SQLAlchemy
+
         if self._engine is None:
             self._engine = create_engine(
                 self.url,
@@ -78,6 +85,8 @@ class Database(dg.ConfigurableResource[Any]):
 
     def tracks(self, connection: sa.Connection, *, writable: bool = True) -> Tracks:
         """The tracks table, its types read from the database once in this process."""
+        from veza_ops.tracks import Tracks  # noqa: PLC0415 - loads SQLAlchemy
+
         if self._tracks is None:
             self._tracks = Tracks.inspect(connection, schema=self.db_schema, name=self.tracks_table, writable=writable)
         return self._tracks

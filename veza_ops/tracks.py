@@ -3,23 +3,18 @@
 The table is Veza's: its types are read from the database, and nothing but ``status``, ``status_message`` and
 ``updated_at`` of single rows is ever written. Every function takes an open connection whose transaction the
 caller owns, returns what it found or changed, and logs nothing.
-
-Times travel between steps as text in UTC, to the microsecond, as PostgreSQL prints and reads them.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Self
+from datetime import datetime
+from typing import Any, Self
 
 import sqlalchemy as sa
 
 from veza_ops.errors import TracksTableError
-
-ORPHAN_TRACK_AGE_THRESHOLD = timedelta(hours=1)
-"""How long a track may stay in processing before its file is looked for."""
+from veza_ops.track import MESSAGE_PATTERN, Batch, Change, Key, Track
 
 NOT_PLAYABLE = ("uploading", "processing", "failed")
 """The statuses of a track that no listener can play; in any other the file is expected to be there."""
@@ -29,63 +24,6 @@ LARGE_TABLE_ROWS = 100_000
 
 _REQUIRED = ("id", "status", "status_message", "file_path", "created_at")
 _OPTIONAL = ("updated_at", "deleted_at")
-
-_MESSAGE_PATTERN = r"^orphan cleanup: file missing on disk after >[0-9]+[hm] in processing$"
-
-
-def orphan_message(threshold: timedelta) -> str:
-    """The ``status_message`` of an orphan, with its real age: ``>1h``, ``>2h``, ``>90m``."""
-    minutes = int(threshold.total_seconds()) // 60
-    age = f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m"
-    return f"orphan cleanup: file missing on disk after >{age} in processing"
-
-
-class Key(NamedTuple):
-    """A row's place in the keyset order: (``created_at`` in UTC, ``id``), both as text."""
-
-    created_at: str
-    id: str
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The rows after `after` (from the first one, if None), up to and with `upto`."""
-
-    number: int
-    after: Key | None
-    upto: Key
-    rows: int
-    """How many there were when the batches were laid out."""
-
-
-class Track(NamedTuple):
-    """A row as it was read: the premise that a later write repeats."""
-
-    id: str
-    file_path: str | None
-    created_at: str
-    updated_at: str | None
-
-
-class Change(NamedTuple):
-    """A row that a write changed, with the values that it had before and has now."""
-
-    id: str
-    file_path: str
-    status_before: str
-    status_message_before: str | None
-    updated_at_before: str | None
-    status_after: str
-    status_message_after: str | None
-    updated_at_after: str | None
-
-
-def age_hours(created_at: str, now: str) -> float:
-    """Hours from `created_at` to `now`, both as PostgreSQL prints times in UTC (its ``-infinity`` included)."""
-    try:
-        return (datetime.fromisoformat(now) - datetime.fromisoformat(created_at)).total_seconds() / 3600
-    except ValueError:
-        return math.inf
 
 
 @dataclass(frozen=True)
@@ -135,6 +73,12 @@ class Tracks:
         ]
         return cls(sa.Table(name, sa.MetaData(schema=schema), *columns))
 
+    def now(self, connection: sa.Connection) -> datetime:
+        """The database's clock, in UTC: the only clock that a cutoff is taken from."""
+        now = connection.scalar(sa.select(sa.func.timezone("UTC", sa.func.now())))
+        assert isinstance(now, datetime)
+        return now
+
     # -- which rows -------------------------------------------------------------------------------------------
 
     def stale(self, cutoff: str) -> list[sa.ColumnElement[bool]]:
@@ -149,7 +93,7 @@ class Tracks:
     def marked(self) -> list[sa.ColumnElement[bool]]:
         """Failed, with exactly a message of ours."""
         message = sa.cast(self.table.c.status_message, sa.Text)
-        return [self._status_is("failed"), message.regexp_match(_MESSAGE_PATTERN), *self._not_deleted()]
+        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -380,13 +324,6 @@ class Tracks:
     @staticmethod
     def _tracks(connection: sa.Connection, query: sa.Select[Any]) -> list[Track]:
         return list(map(Track._make, connection.execute(query).all()))
-
-
-def database_now(connection: sa.Connection) -> datetime:
-    """The database's clock, in UTC: the only clock that a cutoff is taken from."""
-    now = connection.scalar(sa.select(sa.func.timezone("UTC", sa.func.now())))
-    assert isinstance(now, datetime)
-    return now
 
 
 def _reads_all_for_few(connection: sa.Connection, search: sa.Select[Any], rows: float) -> bool:

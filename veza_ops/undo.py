@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from veza_ops.cleanup import Left
 from veza_ops.storage import Files, Verdict
-from veza_ops.tracks import Batch, Change, Track
+from veza_ops.track import Batch, Change, Track
 
 
 @dataclass(frozen=True)

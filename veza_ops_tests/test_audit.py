@@ -13,7 +13,7 @@ from veza_ops.audit import look_at
 from veza_ops.checks import files_health
 from veza_ops.health import NO_FILE_MISSING, NO_FILE_UNNAMED, NO_FILE_UNVERIFIABLE, STORAGE_PROVEN
 from veza_ops.storage import Files, Layout
-from veza_ops.tracks import Track
+from veza_ops.track import Track
 from veza_ops_tests.library import Library, failure, run_job
 
 

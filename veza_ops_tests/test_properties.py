@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from veza_ops import cleanup
 from veza_ops.cleanup import Counts, Sweep
 from veza_ops.storage import Files, Layout, Look, Verdict
-from veza_ops.tracks import Batch, Key, Track
+from veza_ops.track import Batch, Key, Track
 from veza_ops_tests.library import Library, counts, run_job
 
 same_every_time = settings(derandomize=True, deadline=None, database=None, max_examples=400)

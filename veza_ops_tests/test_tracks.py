@@ -9,15 +9,8 @@ import sqlalchemy as sa
 
 import veza_ops
 from veza_ops.errors import TracksTableError
-from veza_ops.tracks import (
-    ORPHAN_TRACK_AGE_THRESHOLD,
-    Change,
-    Track,
-    Tracks,
-    age_hours,
-    database_now,
-    orphan_message,
-)
+from veza_ops.track import ORPHAN_TRACK_AGE_THRESHOLD, Change, Track, age_hours, orphan_message
+from veza_ops.tracks import Tracks
 from veza_ops_tests.library import Id, Library, Schema, counts, failure, run_job
 
 MESSAGE = orphan_message(ORPHAN_TRACK_AGE_THRESHOLD)
@@ -69,7 +62,7 @@ def inspect(connection: sa.Connection) -> Tracks:
 
 def cutoff(connection: sa.Connection) -> str:
     """An hour ago, by the database's clock."""
-    return str(database_now(connection) - timedelta(hours=1))
+    return str(inspect(connection).now(connection) - timedelta(hours=1))
 
 
 def checked(library: Library) -> list[Track]:

@@ -296,8 +296,8 @@ GUARDS = [
     Guard(
         "the database's clock, not this machine's",
         "tracks.py",
-        "    assert isinstance(now, datetime)\n    return now\n",
-        "    from datetime import UTC\n\n    return datetime.now(UTC).replace(tzinfo=None)\n",
+        "        assert isinstance(now, datetime)\n        return now\n",
+        "        from datetime import UTC\n\n        return datetime.now(UTC).replace(tzinfo=None)\n",
         f"{CLOCKS} -k hours_off",
     ),
     Guard(
@@ -429,22 +429,22 @@ GUARDS = [
     Guard(
         "the undo takes only rows with our message",
         "tracks.py",
-        '        return [self._status_is("failed"), message.regexp_match(_MESSAGE_PATTERN), *self._not_deleted()]\n',
+        '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]\n',
         '        return [self._status_is("failed"), *self._not_deleted()]\n',
         f"{UNDO}",
     ),
     Guard(
         "the undo takes only failed rows",
         "tracks.py",
-        '        return [self._status_is("failed"), message.regexp_match(_MESSAGE_PATTERN), *self._not_deleted()]\n',
-        "        return [message.regexp_match(_MESSAGE_PATTERN), *self._not_deleted()]\n",
+        '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]\n',
+        "        return [message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]\n",
         f"{UNDO}",
     ),
     Guard(
         "the undo leaves soft-deleted rows alone",
         "tracks.py",
-        '        return [self._status_is("failed"), message.regexp_match(_MESSAGE_PATTERN), *self._not_deleted()]\n',
-        '        return [self._status_is("failed"), message.regexp_match(_MESSAGE_PATTERN)]\n',
+        '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]\n',
+        '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN)]\n',
         f"{UNDO}",
     ),
     Guard(
