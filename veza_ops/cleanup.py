@@ -104,13 +104,18 @@ class Checked:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Between two steps the rows travel as plain tuples, which are pickled ten times faster than named ones."""
-        rows = ([(*track, reason) for track, reason in each] for each in (self.missing, self.unverifiable))
-        return _unpickled, (self.sweep, self.batch, self.proof, self.present, *rows)
+        """Between two steps the rows travel as plain tuples, which are pickled ten times faster than named ones.
+
+        Why a file is missing is left behind: the second look finds that anew.
+        """
+        missing = [tuple(track) for track, _ in self.missing]
+        return _unpickled, (self.sweep, self.batch, self.proof, self.present, missing, self.unverifiable)
 
 
-def _unpickled(sweep: Sweep, batch: Batch, proof: Proof, present: int, *rows: list[tuple[Any, ...]]) -> Checked:
-    missing, unverifiable = (tuple(Left(Track(*row[:-1]), row[-1]) for row in each) for each in rows)
+def _unpickled(
+    sweep: Sweep, batch: Batch, proof: Proof, present: int, rows: list[tuple[Any, ...]], unverifiable: tuple[Left, ...]
+) -> Checked:
+    missing = tuple(Left(track, "") for track in map(Track._make, rows))
     return Checked(sweep, batch, proof, present, missing, unverifiable)
 
 
@@ -157,17 +162,12 @@ def check(files: Files, sweep: Sweep, batch: Batch, tracks: Sequence[Track]) -> 
     files.prove(sweep.sample)
     looks = files.look(track.file_path for track in tracks)
     proof = files.prove(sweep.sample)
-    verdicts: dict[Verdict, list[Left]] = {verdict: [] for verdict in Verdict}
+    verdicts: dict[Verdict, list[Left]] = {Verdict.MISSING: [], Verdict.UNVERIFIABLE: []}
     for track, look in zip(tracks, looks, strict=True):
-        verdicts[look.verdict].append(Left(track, look.reason))
-    return Checked(
-        sweep,
-        batch,
-        proof,
-        present=len(verdicts[Verdict.PRESENT]),
-        missing=tuple(verdicts[Verdict.MISSING]),
-        unverifiable=tuple(verdicts[Verdict.UNVERIFIABLE]),
-    )
+        if look.verdict is not Verdict.PRESENT:
+            verdicts[look.verdict].append(Left(track, look.reason))
+    missing, unverifiable = map(tuple, verdicts.values())
+    return Checked(sweep, batch, proof, len(tracks) - len(missing) - len(unverifiable), missing, unverifiable)
 
 
 def check_again(files: Files, checked: Checked) -> Checked:

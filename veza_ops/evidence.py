@@ -6,12 +6,12 @@ One file of JSON lines for each batch and attempt, in the run's own folder of Da
 
 from __future__ import annotations  # so that the loading of UPath waits until there is a file to write
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import upath
 
 from veza_ops.errors import ConfigurationError
@@ -43,13 +43,12 @@ class Evidence:
 
         Raises ConfigurationError when the folder can't be written to.
         """
-        encode = json.JSONEncoder(ensure_ascii=True).encode
         path = self.of_run
         try:
             self.of_run.mkdir(parents=True, exist_ok=True)
             path = self._unused(f"{kind}-{batch:05}", attempt)
-            with path.open("w", encoding="utf-8") as file:
-                file.writelines(f"{encode(row)}\n" for row in rows)
+            with path.open("wb") as file:
+                file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
                 file.flush()
                 if path.protocol in ("", "file"):  # an object store has stored what it was given once it is closed
                     os.fsync(file.fileno())
@@ -102,8 +101,8 @@ def read(path: str) -> Iterator[dict[str, Any]]:
     when the file can't be read.
     """
     try:
-        with upath.UPath(path).open(encoding="utf-8") as file:
-            yield from (json.loads(line) for line in file if line.endswith("\n"))
+        with upath.UPath(path).open("rb") as file:
+            yield from (orjson.loads(line) for line in file if line.endswith(b"\n"))
     except OSError as error:
         raise ConfigurationError(
             f"The evidence in {path} can't be read: {error.strerror or error}. Give this process the right to."

@@ -79,7 +79,7 @@ class Layout:
         """The path to look at for a row's `file_path`, or why there is none."""
         if not file_path:
             return _unverifiable("the row has no file_path")
-        if scheme := _SCHEME.match(file_path):
+        if "://" in file_path and (scheme := _SCHEME.match(file_path)):
             return _unverifiable(f"no storage here serves {scheme[1]}:// addresses")
         if not file_path.startswith("/"):
             if file_path.lstrip().startswith("/"):
@@ -180,8 +180,11 @@ def _dangling_link_above(path: str, known_folders: set[str]) -> str | None:
 
 def _other_spellings(path: str) -> set[str]:
     """The paths that a person or another system would take for the same as `path`."""
+    is_ascii = path.isascii()
+    if is_ascii and path.split() == [path] and "//" not in path and "/." not in path and not path.endswith("/"):
+        return set()  # what nearly every path comes to, said without building all the others
     spellings = {"/".join(map(str.strip, path.split("/"))), os.path.normpath(path)}
-    if not path.isascii():
+    if not is_ascii:
         folder, name = os.path.split(path)
         for form in ("NFC", "NFD"):
             spellings.add(unicodedata.normalize(form, path))

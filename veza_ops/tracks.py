@@ -5,12 +5,12 @@ The table is Veza's: its types are read from the database, and nothing but ``sta
 caller owns, returns what it found or changed, and logs nothing.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+import orjson
 import sqlalchemy as sa
 
 from veza_ops.errors import TracksTableError
@@ -141,8 +141,7 @@ class Tracks:
 
     def named(self, connection: sa.Connection, file_paths: Sequence[str]) -> set[str]:
         """Those of `file_paths` that any row has, whatever its state."""
-        listed = sa.cast(sa.literal(json.dumps(list(file_paths)), sa.Text), sa.JSON)
-        wanted = sa.func.json_array_elements_text(listed).table_valued("file_path").render_derived(name="wanted")
+        wanted = _listed(list(file_paths), "file_path")
         file_path = self._text("file_path")
         found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
         return set(connection.scalars(found))
@@ -155,8 +154,7 @@ class Tracks:
         self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], ids: Sequence[str]
     ) -> list[Track]:
         """The rows with these ids that match `where` now."""
-        listed = sa.cast(sa.literal(json.dumps(list(ids)), sa.Text), sa.JSON)
-        wanted = sa.func.json_array_elements_text(listed).table_valued("id").render_derived(name="wanted")
+        wanted = _listed(list(ids), "id")
         wanted_id = sa.cast(wanted.c.id, self.table.c.id.type)
         return self._tracks(
             connection, sa.select(*self._columns()).join(wanted, self.table.c.id == wanted_id).where(*where)
@@ -227,13 +225,9 @@ class Tracks:
         fields = [sa.column("id", table.c.id.type), sa.column("file_path", sa.Text)]
         if updated is not None:
             fields.append(sa.column("updated_at", updated.type))
-        payload = json.dumps(
-            [{"id": track.id, "file_path": track.file_path, "updated_at": track.updated_at} for track in tracks]
-        )
+        rows = [{"id": track.id, "file_path": track.file_path, "updated_at": track.updated_at} for track in tracks]
         checked = (
-            sa.func.json_to_recordset(sa.cast(sa.literal(payload, sa.Text), sa.JSON(none_as_null=True)))
-            .table_valued(*fields, name="checked")
-            .render_derived(with_types=True)
+            sa.func.json_to_recordset(_json(rows)).table_valued(*fields, name="checked").render_derived(with_types=True)
         )
         unchanged = [sa.cast(table.c.file_path, sa.Text) == checked.c.file_path]
         if updated is not None:
@@ -326,11 +320,21 @@ class Tracks:
         return list(map(Track._make, connection.execute(query).all()))
 
 
+def _json(value: object) -> sa.Cast[Any]:
+    """Many values as one parameter, which takes the driver and the server less time than arrays do."""
+    return sa.cast(sa.literal(orjson.dumps(value).decode(), sa.Text), sa.JSON(none_as_null=True))
+
+
+def _listed(values: list[str], column: str) -> sa.TableValuedAlias:
+    """`values` as a table of one column, named ``wanted``."""
+    return sa.func.json_array_elements_text(_json(values)).table_valued(column).render_derived(name="wanted")
+
+
 def _reads_all_for_few(connection: sa.Connection, search: sa.Select[Any], rows: float) -> bool:
     """Whether the whole table is read to find a small part of it; for a large part, an index would be no help."""
     compiled = search.compile(connection, compile_kwargs={"render_postcompile": True})
     (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params).scalar_one()
-    return "Seq Scan" in json.dumps(plan) and plan["Plan"]["Plan Rows"] < rows / 10
+    return "Seq Scan" in str(plan) and plan["Plan"]["Plan Rows"] < rows / 10
 
 
 def _require_writable_server(connection: sa.Connection) -> None:
