@@ -96,7 +96,7 @@ def audit_files(
         with database.begin() as connection:
             tracks = database.tracks(connection, writable=False)
             now = str(tracks.now(connection))
-            sample = [track.file_path for track in tracks.newest_playable(connection, storage.sample_size)]
+            sample = tracks.newest_playable(connection, storage.sample_size)
 
         def read_again(ids: list[str]) -> list[Track]:
             with database.begin() as connection:
@@ -145,7 +145,7 @@ def find_unnamed_files(
     with plain_failures(context):
         with database.begin() as connection:
             tracks = database.tracks(connection, writable=False)
-            sample = [track.file_path for track in tracks.newest_playable(connection, storage.sample_size)]
+            sample = tracks.newest_playable(connection, storage.sample_size)
         files.prove(sample)
 
         def named(file_paths: list[str]) -> set[str]:

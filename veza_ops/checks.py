@@ -54,7 +54,7 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
             batch_size=config.batch_size,
             sample_size=storage.sample_size,
         )
-        sample = [track.file_path for track in tracks.newest_playable(connection, storage.sample_size)]
+        sample = tracks.newest_playable(connection, storage.sample_size)
     outcomes: list[Outcome] = []
     try:
         proof = files.prove(sample)

@@ -144,8 +144,8 @@ def find_stale(
     now = tracks.now(connection)
     cutoff = str(now - threshold)
     batches = tracks.batches(connection, tracks.stale(cutoff), size=batch_size)
-    sample = tracks.newest_playable(connection, sample_size) if batches else []
-    sweep = Sweep(str(now), cutoff, orphan_message(threshold), tuple(track.file_path for track in sample))
+    sample = tracks.newest_playable(connection, sample_size) if batches else ()
+    sweep = Sweep(str(now), cutoff, orphan_message(threshold), sample)
     return Found(
         sweep,
         tuple(StaleBatch(sweep, batch) for batch in batches),

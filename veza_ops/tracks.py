@@ -146,9 +146,9 @@ class Tracks:
         found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
         return set(connection.scalars(found))
 
-    def newest_playable(self, connection: sa.Connection, count: int) -> list[Track]:
-        """The `count` newest playable tracks: the known-good sample that storage is proven with."""
-        return self._tracks(connection, self._newest_playable(count)) if count else []
+    def newest_playable(self, connection: sa.Connection, count: int) -> tuple[str, ...]:
+        """Where the files of the `count` newest playable tracks are: the known-good sample that proves the storage."""
+        return tuple(connection.scalars(self._newest_playable(count))) if count else ()
 
     def of_ids(
         self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], ids: Sequence[str]
@@ -286,7 +286,8 @@ class Tracks:
 
     def _newest_playable(self, count: int) -> sa.Select[Any]:
         dated = self._created.is_not(None)  # in a descending order, rows without a date would be the newest
-        return sa.select(*self._columns()).where(*self.playable(), dated).order_by(self._created.desc()).limit(count)
+        newest_first = self._created.desc()
+        return sa.select(self._text("file_path")).where(*self.playable(), dated).order_by(newest_first).limit(count)
 
     def _status_is(self, status: str) -> sa.ColumnElement[bool]:
         return self.table.c.status == status

@@ -229,8 +229,8 @@ def test_the_newest_playable_tracks_are_the_sample(library: Library) -> None:
         library.add(f"{status}.flac", status=status, age=now)
     with library.engine.begin() as connection:
         tracks = inspect(connection)
-        sample = [track.file_path for track in tracks.newest_playable(connection, 2)]
-        assert tracks.newest_playable(connection, 0) == []
+        sample = tracks.newest_playable(connection, 2)
+        assert tracks.newest_playable(connection, 0) == ()
     assert sample[0] == "newest.flac"
     assert sample[1] in {f"playable/{number}.flac" for number in range(3)}
 
