@@ -6,6 +6,7 @@ One file of JSON lines for each batch and attempt, in the run's own folder of Da
 
 from __future__ import annotations  # so that the loading of UPath waits until there is a file to write
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Evidence:
             self.of_run.mkdir(parents=True, exist_ok=True)
             path = self._unused(f"{kind}-{batch:05}", attempt)
             with path.open("wb") as file:
-                file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+                file.writelines(map(_line, rows))
                 file.flush()
                 if path.protocol in ("", "file"):  # an object store has stored what it was given once it is closed
                     os.fsync(file.fileno())
@@ -85,6 +86,13 @@ class Evidence:
             of_run.fs.rm(of_run.path, recursive=True)
 
 
+def _line(row: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:  # the name of a file on disk need not be UTF-8
+        return json.dumps(row).encode() + b"\n"
+
+
 def _sync_folder(path: str) -> None:
     """Have the folder itself know its new file after a power cut."""
     folder = os.open(path, os.O_RDONLY)
@@ -102,7 +110,7 @@ def read(path: str) -> Iterator[dict[str, Any]]:
     """
     try:
         with upath.UPath(path).open("rb") as file:
-            yield from (orjson.loads(line) for line in file if line.endswith(b"\n"))
+            yield from (json.loads(line) for line in file if line.endswith(b"\n"))
     except OSError as error:
         raise ConfigurationError(
             f"The evidence in {path} can't be read: {error.strerror or error}. Give this process the right to."
