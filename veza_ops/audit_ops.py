@@ -112,7 +112,7 @@ def audit_files(
                 (UNVERIFIABLE, page.unverifiable, unverifiable),
             ):
                 if left:
-                    records.write(kind, number, context.retry_number, map(seen, left))
+                    records.write(kind, number, map(seen, left))
                     listed.extend(left[: LISTED - len(listed)])
             so_far = so_far.with_page(page, rows[-1].id if len(rows) == size else "")
             counts = so_far.audited, so_far.missing, so_far.unverifiable
@@ -160,9 +160,7 @@ def find_unnamed_files(
             unread = [file for file in stored if file.unread]
             unnamed = unnamed_of(files, [file for file in stored if not file.unread], named)
             if unnamed:
-                records.write(
-                    UNNAMED, number, context.retry_number, ({"path": file.path, "size": file.size} for file in unnamed)
-                )
+                records.write(UNNAMED, number, ({"path": file.path, "size": file.size} for file in unnamed))
             found = found.with_files(len(stored), unnamed, len(unread))
         found = replace(found, cut_short=next(walk, None) is not None)
     context.log.info("%d files walked, %d of them named by no track", found.walked, found.unnamed)

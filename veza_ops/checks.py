@@ -62,7 +62,7 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
             with database.begin() as connection:
                 rows = tracks.read(connection, tracks.stale(stale.sweep.cutoff), stale.batch)
             checked = cleanup.check(files, stale.sweep, stale.batch, rows)
-            outcomes.append(cleanup.outcome(checked, marked=(), dry_run=True, evidence=()))
+            outcomes.append(cleanup.outcome(checked, marked=(), dry_run=True))
     except StorageNotProvenError as error:
         yield of_refusal(str(error))
         yield from unanswered(

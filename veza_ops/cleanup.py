@@ -3,9 +3,11 @@
 Between the table (`tracks`) and the files (`storage`) stand the decisions, and they know nothing of Dagster.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from veza_ops.storage import Files, Proof, Verdict
@@ -15,6 +17,9 @@ if TYPE_CHECKING:  # SQLAlchemy is loaded when a run first needs it, which spare
     import sqlalchemy as sa
 
     from veza_ops.tracks import Tracks
+
+WRITTEN_AT_ONCE = 10_000
+"""Rows that are written in one transaction, so that none stays open for more than a moment."""
 
 LISTED = 100
 """Rows that a page shows; the whole list is in the evidence."""
@@ -91,6 +96,12 @@ class Checked:
     missing: tuple[Left, ...] = field(repr=False)
     unverifiable: tuple[Left, ...] = field(repr=False)
 
+    def parts(self) -> Iterator["Checked"]:
+        """The batch in parts that are each written in one transaction. All that needs no write is in the first one."""
+        rest = replace(self, present=0, unverifiable=())
+        for at in range(0, max(len(self.missing), 1), WRITTEN_AT_ONCE):
+            yield replace(rest if at else self, missing=self.missing[at : at + WRITTEN_AT_ONCE])
+
     def counts(self, *, marked_failed: int = 0, raced: int = 0) -> Counts:
         """The batch's counts, given what the write changed."""
         missing, unverifiable = len(self.missing), len(self.unverifiable)
@@ -130,7 +141,6 @@ class Outcome:
     """The first of each; `LISTED` at most."""
     oldest_orphan: str | None = None
     newest_orphan: str | None = None
-    evidence: tuple[str, ...] = ()
     dry_run: bool = False
 
 
@@ -185,25 +195,38 @@ def check_again(files: Files, checked: Checked) -> Checked:
     )
 
 
-def outcome(checked: Checked, *, marked: Iterable[str], dry_run: bool, evidence: Iterable[str]) -> Outcome:
-    """Sum up a batch of which the rows with the ids `marked` were marked failed (in a dry run: none)."""
-    ids = set(marked)
-    orphans = checked.missing if dry_run else tuple(left for left in checked.missing if left.track.id in ids)
+def second_looks(files: Files, checked: Checked) -> Generator[Checked]:
+    """The second look, part by part: that at the next one is taken while the caller writes the one before.
+
+    No look is older than the writing of one part when it is acted on. Raises StorageNotProvenError.
+    """
+    parts = checked.parts()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="veza-ops-second-look") as pool:
+        coming = [pool.submit(check_again, files, part) for part in islice(parts, 1)]
+        while coming:
+            looked = coming.pop().result()
+            coming = [pool.submit(check_again, files, part) for part in islice(parts, 1)]
+            yield looked
+
+
+def outcome(checked: Checked, *, marked: Collection[str], dry_run: bool) -> Outcome:
+    """Sum up a part of a batch of which the rows with the ids `marked` were marked failed (in a dry run: none)."""
+    orphans = checked.missing if dry_run else tuple(left for left in checked.missing if left.track.id in marked)
+    marked_failed = 0 if dry_run else len(orphans)
     ages = [track.created_at for track, _ in orphans]
     return Outcome(
-        checked.counts(marked_failed=len(ids), raced=0 if dry_run else len(checked.missing) - len(ids)),
+        checked.counts(marked_failed=marked_failed, raced=0 if dry_run else len(checked.missing) - marked_failed),
         checked.proof,
         orphans[:LISTED],
         checked.unverifiable[:LISTED],
         min(ages, default=None),
         max(ages, default=None),
-        tuple(evidence),
         dry_run,
     )
 
 
 def total(outcomes: Iterable[Outcome]) -> Outcome:
-    """All batches as one outcome."""
+    """All parts, or all batches, as one outcome."""
     every = list(outcomes)
     counts = sum((each.counts for each in every), Counts())
     return Outcome(
@@ -213,6 +236,5 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
         tuple(left for each in every for left in each.unverifiable)[:LISTED],
         min((each.oldest_orphan for each in every if each.oldest_orphan), default=None),
         max((each.newest_orphan for each in every if each.newest_orphan), default=None),
-        tuple(path for each in every for path in each.evidence),
         any(each.dry_run for each in every),
     )

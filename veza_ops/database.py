@@ -130,7 +130,7 @@ def _explained(error: sa.exc.DBAPIError, url: sa.URL) -> VezaOpsError:  # noqa: 
     if state.startswith(_IN_THE_WAY):
         return DatabaseUnavailableError(f"Another session is in the way in {name}: {said}. The next run tries again.")
     if state and state != _IDLE_IN_TRANSACTION and not state.startswith(_CONNECTION_LOST):
-        return DatabaseRefusedError(f"A statement was refused by {name}: {said}. This step changed nothing.")
+        return DatabaseRefusedError(f"A statement was refused by {name}: {said}. It changed nothing.")
     if "FATAL:" in said and not any(passing in said for passing in _PASSING_REFUSALS):
         return DatabaseRefusedError(f"No login to {name}: {said}. Check VEZA_DATABASE_URL.")
     return DatabaseUnavailableError(

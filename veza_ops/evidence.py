@@ -29,7 +29,7 @@ UNVERIFIABLE = "unverifiable"
 
 @dataclass(frozen=True)
 class Evidence:
-    """The files of one run: ``<folder>/<run id>/veza_ops/<kind>-<batch>[.<attempt>].jsonl``."""
+    """The files of one run: ``<folder>/<run id>/veza_ops/<kind>-<batch>[.<number>].jsonl``."""
 
     folder: upath.UPath
     run_id: str
@@ -39,15 +39,15 @@ class Evidence:
         """The folder that holds all of the run's files."""
         return self.folder / self.run_id / "veza_ops"
 
-    def write(self, kind: str, batch: int, attempt: int, rows: Iterable[Mapping[str, Any]]) -> upath.UPath:
-        """Write `rows`, and return only when they are on disk.
+    def write(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]]) -> upath.UPath:
+        """Write `rows` to a file of their own, and return only when they are on disk.
 
         Raises ConfigurationError when the folder can't be written to.
         """
         path = self.of_run
         try:
             self.of_run.mkdir(parents=True, exist_ok=True)
-            path = self._unused(f"{kind}-{batch:05}", attempt)
+            path = self._unused(f"{kind}-{batch:05}")
             with path.open("wb") as file:
                 file.writelines(map(_line, rows))
                 file.flush()
@@ -56,28 +56,30 @@ class Evidence:
                     _sync_folder(self.of_run.path)
         except OSError as error:
             raise ConfigurationError(
-                f"The evidence of this run can't be written to {path}: {error.strerror or error}. This step changed "
-                "nothing. Give evidence.folder a place that this process may write to."
+                f"The evidence of this run can't be written to {path}: {error.strerror or error}. Without it "
+                "nothing is changed. Give evidence.folder a place that this process may write to."
             ) from None
         return path
 
-    def _unused(self, name: str, attempt: int) -> upath.UPath:
-        """A file that isn't there yet: a step that is resumed must not write over what an earlier one committed."""
-        while (path := self.of_run / f"{name}{f'.{attempt}' if attempt else ''}.jsonl").exists():
-            attempt += 1
+    def _unused(self, name: str) -> upath.UPath:
+        """A file that isn't there yet: a step that is tried again must not write over what was committed before."""
+        number = 0
+        while (path := self.of_run / f"{name}{f'.{number}' if number else ''}.jsonl").exists():
+            number += 1
         return path
 
-    def files(self, kind: str) -> list[upath.UPath]:
-        """The run's files of one kind, batch by batch.
+    def files(self, kind: str, batch: int | None = None) -> list[upath.UPath]:
+        """The run's files of one kind: those of one batch, or batch by batch."""
+        name = f"{kind}-*.jsonl" if batch is None else f"{kind}-{batch:05}.*"
+        return sorted(self.of_run.glob(name), key=str) if self.of_run.is_dir() else []
 
-        Raises ConfigurationError when the run left no evidence here.
-        """
+    def require(self) -> None:
+        """Raises ConfigurationError when the run left no evidence here."""
         if not self.of_run.is_dir():
             raise ConfigurationError(
                 f"There is no evidence of run {self.run_id} in {self.folder}. Check the run id; set evidence.folder if "
                 "the run kept it elsewhere. Without run_id, every track with the cleanup's message is looked at."
             )
-        return sorted(self.of_run.glob(f"{kind}-*.jsonl"), key=str)
 
     def remove(self) -> None:
         """Remove all that the run left here, if anything. Raises OSError."""

@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-import upath  # its UPath is loaded when it is first asked for, which spares every import of this package the time
 from pydantic import Field
 
 from veza_ops import cleanup, health, undo
 from veza_ops.assets import TRACKS, report
 from veza_ops.cleanup import LISTED, Checked, Found, Left, Outcome, StaleBatch, Sweep
 from veza_ops.errors import StorageNotProvenError, VezaOpsError
-from veza_ops.evidence import MARKED, RESTORED, UNVERIFIABLE, WOULD_MARK, read
+from veza_ops.evidence import MARKED, RESTORED, UNVERIFIABLE, WOULD_MARK, Evidence, read
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.track import ORPHAN_TRACK_AGE_THRESHOLD, Change, age_hours
 from veza_ops.undo import MarkedBatch, Undone
@@ -36,10 +35,10 @@ class FindConfig(dg.Config):
         description="Minutes that a track may stay in processing before its file is looked for.",
     )
     batch_size: int = Field(
-        default=40_000,
+        default=50_000,
         ge=1,
         le=100_000,
-        description="Stale rows in one batch: each is read, checked and committed on its own.",
+        description="Stale rows in one batch: each is read, checked and written on its own.",
     )
 
 
@@ -154,33 +153,28 @@ def mark_orphans_failed(
 ) -> Outcome:
     """Look for each missing file once more, and mark the tracks failed that still are as they were read.
 
-    The batch is one transaction; what it changes is written down before it is committed.
+    Each part of the batch is one transaction; what it changes is written down before it is committed.
     """
     began = time.monotonic()
-    attempt, batch, sweep = context.retry_number, checked.batch.number, checked.sweep
+    batch = checked.batch.number
     records = evidence.of_run(context.run_id, context.instance)
-    written, changes = [], []
+    before: set[str] = set()
+    outcomes = []
     with plain_failures(context):
-        checked = cleanup.check_again(storage.files(), checked)
-        if checked.unverifiable:
-            written.append(records.write(UNVERIFIABLE, batch, attempt, map(seen, checked.unverifiable)))
-        if checked.missing and config.dry_run:
-            written.append(records.write(WOULD_MARK, batch, attempt, map(seen, checked.missing)))
-        elif checked.missing:
-            reasons = {track.id: reason for track, reason in checked.missing}
+        if context.retry_number:  # an earlier attempt may have committed a part, or all without hearing of it
             with database.begin() as connection:
-                changes = database.tracks(connection).mark_failed(
-                    connection,
-                    [track for track, _ in checked.missing],
-                    cutoff=sweep.cutoff,
-                    message=sweep.message,
-                )
-                if changes:
-                    rows = (change._asdict() | {"why": reasons[change.id]} for change in changes)
-                    written.append(records.write(MARKED, batch, attempt, rows))
-    outcome = cleanup.outcome(
-        checked, marked=(change.id for change in changes), dry_run=config.dry_run, evidence=map(str, written)
-    )
+                before = undo.still_marked(connection, database.tracks(connection), records.files(MARKED, batch))
+        with closing(cleanup.second_looks(storage.files(), checked)) as parts:
+            for part in parts:
+                marked = set()
+                if part.unverifiable:
+                    records.write(UNVERIFIABLE, batch, map(seen, part.unverifiable))
+                if part.missing and config.dry_run:
+                    records.write(WOULD_MARK, batch, map(seen, part.missing))
+                elif part.missing:
+                    marked = _mark(part, database, records)
+                outcomes.append(cleanup.outcome(part, marked=marked | before, dry_run=config.dry_run))
+    outcome = cleanup.total(outcomes)
     context.log.info(
         "dry run: %d would be marked failed" if config.dry_run else "%d marked failed, %d raced",
         *((outcome.counts.missing,) if config.dry_run else (outcome.counts.marked_failed, outcome.counts.raced)),
@@ -188,7 +182,7 @@ def mark_orphans_failed(
     context.add_output_metadata(
         {
             **asdict(outcome.counts),
-            **{f"evidence_{path.name.split('-')[0]}": dg.MetadataValue.path(str(path)) for path in written},
+            **full_lists(records),
             "proof": str(outcome.proof),
             "seconds": round(time.monotonic() - began, 3),
         }
@@ -196,8 +190,26 @@ def mark_orphans_failed(
     return outcome
 
 
+def _mark(part: Checked, database: Database, records: Evidence) -> set[str]:
+    """Mark the missing of `part` in one transaction; the ids of those that still were as they were read."""
+    reasons = {track.id: reason for track, reason in part.missing}
+    with database.begin() as connection:
+        changes = database.tracks(connection).mark_failed(
+            connection,
+            [track for track, _ in part.missing],
+            cutoff=part.sweep.cutoff,
+            message=part.sweep.message,
+        )
+        if changes:
+            rows = (change._asdict() | {"why": reasons[change.id]} for change in changes)
+            records.write(MARKED, part.batch.number, rows)
+    return {change.id for change in changes}
+
+
 @dg.op(tags={"kind": "dagster"})
-def report_cleanup(context: dg.OpExecutionContext, found: Found, outcomes: list[Outcome]) -> dict[str, int]:
+def report_cleanup(
+    context: dg.OpExecutionContext, found: Found, outcomes: list[Outcome], evidence: EvidenceStore
+) -> dict[str, int]:
     """Add up what became of all batches, and tell the tracks asset: its counts, and whether it is healthy.
 
     The output is the run's counts.
@@ -208,7 +220,12 @@ def report_cleanup(context: dg.OpExecutionContext, found: Found, outcomes: list[
     if found.sweep is None:
         context.add_output_metadata(counts | {"note": NOT_CONFIGURED})
         return counts
-    metadata = counts | _story(found.sweep, outcome) | {"seconds": seconds_since_start(context)}
+    metadata = {
+        **counts,
+        **_story(found.sweep, outcome),
+        **full_lists(evidence.of_run(context.run_id, context.instance)),
+        "seconds": seconds_since_start(context),
+    }
     context.add_output_metadata(metadata)
     context.log_event(dg.AssetObservation(TRACKS.key, metadata=metadata))
     for finding in health.of_cleanup(outcome):
@@ -235,15 +252,17 @@ def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
         for name, rows in (("orphans", outcome.orphans), ("unverifiable_tracks", outcome.unverifiable))
         if rows
     }
-    folders = [str(upath.UPath(path).parent) for path in outcome.evidence[:1]]
-    lists = {"full_lists": dg.MetadataValue.path(folders[0])} if folders else {}
     return {
         "dry_run": outcome.dry_run,
         "proof": str(outcome.proof) if outcome.counts.stale else "storage not needed: nothing to look for",
         **ages,
         **tables,
-        **lists,
     }
+
+
+def full_lists(records: Evidence) -> dict[str, Any]:
+    """Where the run's whole lists are, if it has written any."""
+    return {"full_lists": dg.MetadataValue.path(str(records.of_run))} if records.of_run.is_dir() else {}
 
 
 def table(rows: Sequence[Left], now: str) -> dg.TableMetadataValue:
@@ -291,8 +310,10 @@ def find_marked_tracks(
         tracks = database.tracks(connection)
         now = str(tracks.now(connection))
         if config.run_id:
-            paths = evidence.of_run(config.run_id, context.instance).files(MARKED)
-            batches = [MarkedBatch(number, now, evidence=str(path)) for number, path in enumerate(paths)]
+            records = evidence.of_run(config.run_id, context.instance)
+            records.require()
+            paths = enumerate(records.files(MARKED))
+            batches = [MarkedBatch(number, now, evidence=str(path)) for number, path in paths]
         else:
             found = tracks.batches(connection, tracks.marked(), size=config.batch_size)
             batches = [MarkedBatch(batch.number, now, batch) for batch in found]
@@ -327,7 +348,7 @@ def restore_tracks(
                 restored = tracks.restore(connection, (track for track, _ in present), messages)
                 if restored:
                     evidence.of_run(context.run_id, context.instance).write(
-                        RESTORED, marked.number, context.retry_number, (change._asdict() for change in restored)
+                        RESTORED, marked.number, (change._asdict() for change in restored)
                     )
     changed = max(len(changes) - len(rows), 0)
     counts = replace(

@@ -334,8 +334,8 @@ class Files:
             raise StorageNotProvenError(
                 f"This storage is not the one that the database describes: with {self.layout}, the files of only "
                 f"{proof.seen} of the {proof.sampled} newest playable tracks can be seen (the first: {unseen[0]}). "
-                "This step changed nothing. Check that the disk is mounted here and that VEZA_STORAGE_ROOT and "
-                "storage.path_map say where; set storage.sample_size to 0 only if playable tracks keep no file at "
+                "On such storage nothing is changed. Check that the disk is mounted here and that VEZA_STORAGE_ROOT "
+                "and storage.path_map say where; set storage.sample_size to 0 only if playable tracks keep no file at "
                 "file_path."
             )
         return proof
@@ -361,7 +361,7 @@ class Files:
         if look.verdict is not Verdict.PRESENT:
             reason = "there is no such folder" if look.verdict is Verdict.MISSING else look.reason
             raise StorageNotProvenError(
-                f"The storage root {root} can't be used: {reason}. This step changed nothing. Mount the disk, or "
+                f"The storage root {root} can't be used: {reason}. Without it nothing is changed. Mount the disk, or "
                 "set VEZA_STORAGE_ROOT (or storage.root) to the folder that holds Veza's files."
             )
 

@@ -6,11 +6,17 @@ says which tracks those are and which message they had before.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from veza_ops.cleanup import Left
+from veza_ops.evidence import read
 from veza_ops.storage import Files, Verdict
 from veza_ops.track import Batch, Change, Track
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from veza_ops.tracks import Tracks
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,20 @@ def still_as_left(tracks: Iterable[Track], changes: Mapping[str, Change]) -> lis
         if (change := changes[track.id])
         and (track.file_path, track.updated_at) == (change.file_path, change.updated_at_after)
     ]
+
+
+def still_marked(connection: "sa.Connection", tracks: "Tracks", evidence: Iterable[object]) -> set[str]:
+    """The ids of the tracks that these files of evidence tell of and that are marked as they say, by that very write.
+
+    Raises ConfigurationError when a file can't be read.
+    """
+    found: set[str] = set()
+    for path in evidence:
+        changes = changes_of(read(str(path)))
+        found.update(
+            track.id for track in still_as_left(tracks.of_ids(connection, tracks.marked(), [*changes]), changes)
+        )
+    return found
 
 
 def with_file(files: Files, tracks: Sequence[Track]) -> tuple[list[Left], UndoCounts]:

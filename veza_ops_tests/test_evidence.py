@@ -18,12 +18,12 @@ def evidence(tmp_path: Path) -> Evidence:
 
 def test_a_step_that_is_resumed_writes_over_nothing(evidence: Evidence) -> None:
     for number in range(3):
-        evidence.write(MARKED, 0, 0, [{"id": number}])
+        evidence.write(MARKED, 0, [{"id": number}])
     assert sorted(row["id"] for path in evidence.files(MARKED) for row in read(str(path))) == [0, 1, 2]
 
 
 def test_a_last_line_that_was_cut_off_is_left_out(evidence: Evidence) -> None:
-    path = evidence.write(MARKED, 0, 0, [{"id": 1}, {"id": 2}])
+    path = evidence.write(MARKED, 0, [{"id": 1}, {"id": 2}])
     path.write_text(path.read_text() + json.dumps({"id": 3})[:5])
     assert [row["id"] for row in read(str(path))] == [1, 2]
 

@@ -154,7 +154,7 @@ def test_counts_always_add_up(root: Path, paths: list[list[str | None]], data: s
         checked = cleanup.check_again(files, checked)
         missing = [track.id for track, _ in checked.missing]
         marked = data.draw(st.lists(st.sampled_from(missing), unique=True) if missing else st.just([]))
-        outcomes.append(cleanup.outcome(checked, marked=marked, dry_run=False, evidence=()))
+        outcomes.append(cleanup.outcome(checked, marked=marked, dry_run=False))
     total: Counts = cleanup.total(outcomes).counts
     assert total.stale == sum(map(len, paths))
     assert total.stale == total.present + total.missing + total.unverifiable

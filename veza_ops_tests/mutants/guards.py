@@ -25,6 +25,7 @@ DISK = "storms/test_disk.py"
 NAMES = "storms/test_names.py"
 UPLOADS = "storms/test_uploads.py"
 SERVER = "storms/test_server.py"
+PARTS = "storms/test_parts.py"
 CLOCKS = "storms/test_clocks.py"
 
 GUARDS = [
@@ -210,8 +211,8 @@ GUARDS = [
     Guard(
         "the second look",
         "ops.py",
-        "        checked = cleanup.check_again(storage.files(), checked)\n",
-        "",
+        "        with closing(cleanup.second_looks(storage.files(), checked)) as parts:\n",
+        "        with closing(part for part in checked.parts()) as parts:\n",
         f"{CLEANUP} {UPLOADS} -k 'file_that_comes or look'",
     ),
     Guard(
@@ -220,6 +221,13 @@ GUARDS = [
         "        missing=again.missing,\n",
         "        missing=checked.missing,\n",
         f"{CLEANUP} {UPLOADS} -k 'file_that_comes or look'",
+    ),
+    Guard(
+        "only the next part is looked at while one is written",
+        "cleanup.py",
+        "            coming = [pool.submit(check_again, files, part) for part in islice(parts, 1)]\n            yield",
+        "            coming[:0] = [pool.submit(check_again, files, part) for part in parts][::-1]\n            yield",
+        f"{PARTS} -k next_part",
     ),
     # -- the guarded write
     Guard(
@@ -358,14 +366,35 @@ GUARDS = [
         f"{TRACKS} -k batches",
     ),
     Guard(
+        "each part is a transaction of its own",
+        "cleanup.py",
+        "            yield replace(rest if at else self, missing=self.missing[at : at + WRITTEN_AT_ONCE])\n",
+        "            yield replace(rest if at else self, missing=() if at else self.missing)\n",
+        f"{PARTS} -k transaction",
+    ),
+    Guard(
+        "what an earlier attempt committed is counted as its own",
+        "ops.py",
+        "        if context.retry_number:",
+        "        if False:",
+        f"{PARTS} {SERVER} -k 'counted or nobody_hears'",
+    ),
+    Guard(
+        "what others marked is not counted as written",
+        "undo.py",
+        "        and (track.file_path, track.updated_at) == (change.file_path, change.updated_at_after)\n",
+        "",
+        f"{PARTS} -k somebody_else",
+    ),
+    Guard(
         "evidence is on disk before the commit",
         "ops.py",
-        "                if changes:\n"
-        '                    rows = (change._asdict() | {"why": reasons[change.id]} for change in changes)\n'
-        "                    written.append(records.write(MARKED, batch, attempt, rows))\n",
-        "            if changes:\n"
-        '                rows = (change._asdict() | {"why": reasons[change.id]} for change in changes)\n'
-        "                written.append(records.write(MARKED, batch, attempt, rows))\n",
+        "        if changes:\n"
+        '            rows = (change._asdict() | {"why": reasons[change.id]} for change in changes)\n'
+        "            records.write(MARKED, part.batch.number, rows)\n",
+        "    if changes:\n"
+        '        rows = (change._asdict() | {"why": reasons[change.id]} for change in changes)\n'
+        "        records.write(MARKED, part.batch.number, rows)\n",
         f"{CLEANUP} storms/test_evidence.py -k evidence",
     ),
     Guard(
@@ -376,9 +405,16 @@ GUARDS = [
         "storms/test_evidence.py",
     ),
     Guard(
+        "the folder of the evidence is safe from a power cut",
+        "evidence.py",
+        "                    _sync_folder(self.of_run.path)\n",
+        "                    pass\n",
+        "storms/test_evidence.py",
+    ),
+    Guard(
         "no attempt writes over the evidence of another",
         "evidence.py",
-        '            path = self._unused(f"{kind}-{batch:05}", attempt)\n',
+        '            path = self._unused(f"{kind}-{batch:05}")\n',
         '            path = self.of_run / f"{kind}-{batch:05}.jsonl"\n',
         f"test_evidence.py {SERVER} -k 'evidence or during_the_commit'",
     ),
@@ -399,8 +435,8 @@ GUARDS = [
     Guard(
         "a dry run writes nothing",
         "ops.py",
-        "        if checked.missing and config.dry_run:\n",
-        "        if False:\n",
+        "                if part.missing and config.dry_run:\n",
+        "                if False:\n",
         f"{CLEANUP} -k dry",
     ),
     Guard(

@@ -25,7 +25,7 @@ from veza_ops_tests.storms.scene import (
 
 def test_with_the_disk_away_the_run_is_refused_and_the_next_one_finishes(scene: Scene, disk: Disk) -> None:
     disk.take_away()
-    scene.assert_refused(scene.run(), "torage", str(scene.library.root), "changed nothing")
+    scene.assert_refused(scene.run(), "torage", str(scene.library.root), "nothing is changed")
     disk.put_back()
     scene.assert_next_run_finishes()
 
@@ -49,7 +49,7 @@ def test_a_disk_that_goes_away_in_mid_run_takes_no_good_track_with_it(
         # All looks were over, on storage that was proven on both sides of them.
         assert counts(result)["marked_failed"] == len(scene.ghosts)
     else:
-        scene.assert_refused(result, str(scene.library.root), "changed nothing")
+        scene.assert_refused(result, str(scene.library.root), "nothing is changed")
     monkeypatch.undo()
     disk.put_back()
     scene.assert_next_run_finishes()

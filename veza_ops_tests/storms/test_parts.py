@@ -1,0 +1,105 @@
+"""Storms between the parts of a batch, each of which is a transaction of its own: here of a single row."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from veza_ops import cleanup
+from veza_ops.evidence import MARKED, Evidence
+from veza_ops.tracks import Tracks
+from veza_ops_tests.library import counts
+from veza_ops_tests.storms.conftest import Disk
+from veza_ops_tests.storms.scene import Moment, Scene, record_writes, writes
+from veza_ops_tests.storms.test_server import CUT
+
+
+@pytest.fixture(autouse=True)
+def row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three ghosts make three parts."""
+    monkeypatch.setattr(cleanup, "WRITTEN_AT_ONCE", 1)
+
+
+def test_each_part_is_a_transaction_of_its_own_with_evidence_of_its_own(scene: Scene) -> None:
+    result = scene.run()
+    assert counts(result)["marked_failed"] == len(scene.ghosts)
+    with scene.library.engine.connect() as connection:
+        transactions = connection.scalar(
+            sa.text("SELECT count(DISTINCT xmin::text) FROM tracks WHERE status_message LIKE 'orphan cleanup%'")
+        )
+    assert transactions == len(scene.ghosts)
+    evidence = Path(scene.instance.storage_directory()) / result.run_id / "veza_ops"
+    assert len(list(evidence.glob(f"{MARKED}-00000*"))) == len(scene.ghosts)
+    scene.assert_all_is_well()
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        Moment("before the second write", Tracks, "mark_failed", call=2),
+        Moment("between second write and commit", Tracks, "mark_failed", "after", call=2),
+        Moment("between last evidence and commit", Evidence, "write", "after", call=3),
+    ],
+    ids=str,
+)
+def test_what_an_attempt_has_written_before_its_connection_is_killed_is_counted_and_not_written_again(
+    scene: Scene, moment: Moment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_writes(scene.library)
+    moment.arrange(monkeypatch, lambda: scene.library.execute(CUT))
+    after = counts(scene.run())
+    assert (after["marked_failed"], after["raced"]) == (len(scene.ghosts), 0)
+    assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
+    scene.assert_all_is_well()
+
+
+def test_what_somebody_else_marked_meanwhile_is_not_counted_as_written_by_an_earlier_attempt(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt loses its second part, evidence and all; before the next one, another cleanup comes by."""
+
+    def strike() -> None:
+        scene.library.execute(CUT)
+        for ghost in scene.ghosts:
+            scene.library.execute(
+                "UPDATE tracks SET status = 'failed', updated_at = now(), "
+                "status_message = 'orphan cleanup: file missing on disk after >1h in processing' "
+                "WHERE id = :id AND status = 'processing'",
+                id=ghost,
+            )
+
+    Moment("between second evidence and commit", Evidence, "write", "after", call=2).arrange(monkeypatch, strike)
+    after = counts(scene.run())
+    assert (after["marked_failed"], after["raced"]) == (1, 2)
+    scene.assert_all_is_well()
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_disk_that_goes_away_between_two_parts_takes_no_good_track_with_it(
+    scene: Scene, disk: Disk, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Moment("before a look", cleanup, "check_again", call=call).arrange(monkeypatch, disk.take_away)
+    assert not scene.run().success
+    scene.assert_no_good_track_changed()
+    assert [scene.library.status(ghost) for ghost in scene.ghosts].count("failed") < call
+    monkeypatch.undo()
+    disk.put_back()
+    scene.assert_next_run_finishes()
+
+
+def test_only_the_next_part_is_looked_at_while_one_is_written(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files come while the first part is being written: too late for it and the next, in time for the last."""
+    real = Tracks.mark_failed
+
+    def files_come(*args: Any, **options: Any) -> Any:
+        time.sleep(0.5)
+        for ghost in scene.ghosts:
+            scene.library.write(str(scene.library.row(ghost)["file_path"]))
+        return real(*args, **options)
+
+    monkeypatch.setattr(Tracks, "mark_failed", files_come)
+    after = counts(scene.run())
+    assert after["present"] >= 3
+    assert "processing" in {scene.library.status(ghost) for ghost in scene.ghosts}
