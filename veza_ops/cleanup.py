@@ -3,11 +3,9 @@
 Between the table (`tracks`) and the files (`storage`) stand the decisions, and they know nothing of Dagster.
 """
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from veza_ops.storage import Files, Proof, Verdict
@@ -95,6 +93,12 @@ class Checked:
     present: int
     missing: tuple[Left, ...] = field(repr=False)
     unverifiable: tuple[Left, ...] = field(repr=False)
+
+    def split(self, ids: Collection[str]) -> tuple["Checked", "Checked"]:
+        """The missing that have one of `ids`, and all else."""
+        those = tuple(left for left in self.missing if left.track.id in ids)
+        others = tuple(left for left in self.missing if left.track.id not in ids)
+        return replace(self, present=0, missing=those, unverifiable=()), replace(self, missing=others)
 
     def parts(self) -> Iterator["Checked"]:
         """The batch in parts that are each written in one transaction. All that needs no write is in the first one."""
@@ -193,20 +197,6 @@ def check_again(files: Files, checked: Checked) -> Checked:
         missing=again.missing,
         unverifiable=checked.unverifiable + again.unverifiable,
     )
-
-
-def second_looks(files: Files, checked: Checked) -> Generator[Checked]:
-    """The second look, part by part: that at the next one is taken while the caller writes the one before.
-
-    No look is older than the writing of one part when it is acted on. Raises StorageNotProvenError.
-    """
-    parts = checked.parts()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="veza-ops-second-look") as pool:
-        coming = [pool.submit(check_again, files, part) for part in islice(parts, 1)]
-        while coming:
-            looked = coming.pop().result()
-            coming = [pool.submit(check_again, files, part) for part in islice(parts, 1)]
-            yield looked
 
 
 def outcome(checked: Checked, *, marked: Collection[str], dry_run: bool) -> Outcome:

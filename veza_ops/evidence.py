@@ -1,7 +1,8 @@
 """Evidence: every row that a run changed or couldn't verify, written down in full, outside Veza's database.
 
-One file of JSON lines for each batch and attempt, in the run's own folder of Dagster's storage (or wherever
-`folder` says). A file is on disk before the change it tells of is committed: a change without evidence can't be.
+One file of JSON lines for each part of a batch that was written, in the run's own folder of Dagster's storage (or
+wherever `folder` says). A file is on disk before the change it tells of is committed: a change without evidence can't
+be.
 """
 
 from __future__ import annotations  # so that the loading of UPath waits until there is a file to write
@@ -9,7 +10,9 @@ from __future__ import annotations  # so that the loading of UPath waits until t
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import orjson
@@ -47,7 +50,7 @@ class Evidence:
         path = self.of_run
         try:
             self.of_run.mkdir(parents=True, exist_ok=True)
-            path = self._unused(f"{kind}-{batch:05}")
+            path = self._new(f"{kind}-{batch:05}")
             with path.open("wb") as file:
                 file.writelines(map(_line, rows))
                 file.flush()
@@ -61,17 +64,25 @@ class Evidence:
             ) from None
         return path
 
-    def _unused(self, name: str) -> upath.UPath:
-        """A file that isn't there yet: a step that is tried again must not write over what was committed before."""
-        number = 0
-        while (path := self.of_run / f"{name}{f'.{number}' if number else ''}.jsonl").exists():
-            number += 1
+    def _new(self, name: str) -> upath.UPath:
+        """A file that wasn't there: a step that is tried again must not write over what was committed before."""
+        for number in count():
+            path = self.of_run / f"{name}{f'.{number}' if number else ''}.jsonl"
+            with suppress(FileExistsError):
+                path.touch(exist_ok=False)
+                break
         return path
 
     def files(self, kind: str, batch: int | None = None) -> list[upath.UPath]:
-        """The run's files of one kind: those of one batch, or batch by batch."""
+        """The run's files of one kind: those of one batch, or batch by batch.
+
+        Raises ConfigurationError when the folder can't be read.
+        """
         name = f"{kind}-*.jsonl" if batch is None else f"{kind}-{batch:05}.*"
-        return sorted(self.of_run.glob(name), key=str) if self.of_run.is_dir() else []
+        try:
+            return sorted(self.of_run.glob(name), key=str) if self.of_run.is_dir() else []
+        except OSError as error:
+            raise _unreadable(self.of_run, error) from None
 
     def require(self) -> None:
         """Raises ConfigurationError when the run left no evidence here."""
@@ -114,6 +125,10 @@ def read(path: str) -> Iterator[dict[str, Any]]:
         with upath.UPath(path).open("rb") as file:
             yield from (json.loads(line) for line in file if line.endswith(b"\n"))
     except OSError as error:
-        raise ConfigurationError(
-            f"The evidence in {path} can't be read: {error.strerror or error}. Give this process the right to."
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: object, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"The evidence in {path} can't be read: {error.strerror or error}. Give this process the right to."
+    )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
@@ -158,22 +158,21 @@ def mark_orphans_failed(
     began = time.monotonic()
     batch = checked.batch.number
     records = evidence.of_run(context.run_id, context.instance)
-    before: set[str] = set()
     outcomes = []
     with plain_failures(context):
-        if context.retry_number:  # an earlier attempt may have committed a part, or all without hearing of it
-            with database.begin() as connection:
-                before = undo.still_marked(connection, database.tracks(connection), records.files(MARKED, batch))
-        with closing(cleanup.second_looks(storage.files(), checked)) as parts:
-            for part in parts:
-                marked = set()
-                if part.unverifiable:
-                    records.write(UNVERIFIABLE, batch, map(seen, part.unverifiable))
-                if part.missing and config.dry_run:
-                    records.write(WOULD_MARK, batch, map(seen, part.missing))
-                elif part.missing:
-                    marked = _mark(part, database, records)
-                outcomes.append(cleanup.outcome(part, marked=marked | before, dry_run=config.dry_run))
+        if earlier := _marked_earlier(batch, database, records):
+            done, checked = checked.split(earlier)
+            outcomes.append(cleanup.outcome(done, marked=earlier, dry_run=False))
+        for first_look in checked.parts():
+            part = cleanup.check_again(storage.files(), first_look)
+            marked: set[str] = set()
+            if part.unverifiable:
+                records.write(UNVERIFIABLE, batch, map(seen, part.unverifiable))
+            if part.missing and config.dry_run:
+                records.write(WOULD_MARK, batch, map(seen, part.missing))
+            elif part.missing:
+                marked = _mark(part, database, records)
+            outcomes.append(cleanup.outcome(part, marked=marked, dry_run=config.dry_run))
     outcome = cleanup.total(outcomes)
     context.log.info(
         "dry run: %d would be marked failed" if config.dry_run else "%d marked failed, %d raced",
@@ -182,12 +181,21 @@ def mark_orphans_failed(
     context.add_output_metadata(
         {
             **asdict(outcome.counts),
-            **full_lists(records),
+            **_full_lists(records, outcome),
             "proof": str(outcome.proof),
             "seconds": round(time.monotonic() - began, 3),
         }
     )
     return outcome
+
+
+def _marked_earlier(batch: int, database: Database, records: Evidence) -> set[str]:
+    """The ids of the rows of a batch that an earlier attempt committed: its first parts, or a part unheard."""
+    changes = [undo.changes_of(read(str(path))) for path in records.files(MARKED, batch)]
+    if not changes:
+        return set()
+    with database.begin() as connection:
+        return undo.still_marked(connection, database.tracks(connection), changes)
 
 
 def _mark(part: Checked, database: Database, records: Evidence) -> set[str]:
@@ -223,7 +231,7 @@ def report_cleanup(
     metadata = {
         **counts,
         **_story(found.sweep, outcome),
-        **full_lists(evidence.of_run(context.run_id, context.instance)),
+        **_full_lists(evidence.of_run(context.run_id, context.instance), outcome),
         "seconds": seconds_since_start(context),
     }
     context.add_output_metadata(metadata)
@@ -260,9 +268,10 @@ def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def full_lists(records: Evidence) -> dict[str, Any]:
-    """Where the run's whole lists are, if it has written any."""
-    return {"full_lists": dg.MetadataValue.path(str(records.of_run))} if records.of_run.is_dir() else {}
+def _full_lists(records: Evidence, outcome: Outcome) -> dict[str, Any]:
+    """Where the whole lists of `outcome` are, if it came to any."""
+    is_listed = outcome.orphans or outcome.unverifiable
+    return {"full_lists": dg.MetadataValue.path(str(records.of_run))} if is_listed else {}
 
 
 def table(rows: Sequence[Left], now: str) -> dg.TableMetadataValue:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from veza_ops.cleanup import Left
-from veza_ops.evidence import read
 from veza_ops.storage import Files, Verdict
 from veza_ops.track import Batch, Change, Track
 
@@ -76,18 +75,16 @@ def still_as_left(tracks: Iterable[Track], changes: Mapping[str, Change]) -> lis
     ]
 
 
-def still_marked(connection: "sa.Connection", tracks: "Tracks", evidence: Iterable[object]) -> set[str]:
-    """The ids of the tracks that these files of evidence tell of and that are marked as they say, by that very write.
+def still_marked(connection: "sa.Connection", tracks: "Tracks", evidence: Iterable[Mapping[str, Change]]) -> set[str]:
+    """The ids of the tracks that are marked as the changes of some file of evidence say.
 
-    Raises ConfigurationError when a file can't be read.
+    Where the table has ``updated_at``, that tells a write from another one of the same message.
     """
-    found: set[str] = set()
-    for path in evidence:
-        changes = changes_of(read(str(path)))
-        found.update(
-            track.id for track in still_as_left(tracks.of_ids(connection, tracks.marked(), [*changes]), changes)
-        )
-    return found
+    return {
+        track.id
+        for changes in evidence
+        for track in still_as_left(tracks.of_ids(connection, tracks.marked(), list(changes)), changes)
+    }
 
 
 def with_file(files: Files, tracks: Sequence[Track]) -> tuple[list[Left], UndoCounts]:

@@ -211,8 +211,8 @@ GUARDS = [
     Guard(
         "the second look",
         "ops.py",
-        "        with closing(cleanup.second_looks(storage.files(), checked)) as parts:\n",
-        "        with closing(part for part in checked.parts()) as parts:\n",
+        "            part = cleanup.check_again(storage.files(), first_look)\n",
+        "            part = first_look\n",
         f"{CLEANUP} {UPLOADS} -k 'file_that_comes or look'",
     ),
     Guard(
@@ -221,13 +221,6 @@ GUARDS = [
         "        missing=again.missing,\n",
         "        missing=checked.missing,\n",
         f"{CLEANUP} {UPLOADS} -k 'file_that_comes or look'",
-    ),
-    Guard(
-        "only the next part is looked at while one is written",
-        "cleanup.py",
-        "            coming = [pool.submit(check_again, files, part) for part in islice(parts, 1)]\n            yield",
-        "            coming[:0] = [pool.submit(check_again, files, part) for part in parts][::-1]\n            yield",
-        f"{PARTS} -k next_part",
     ),
     # -- the guarded write
     Guard(
@@ -375,9 +368,16 @@ GUARDS = [
     Guard(
         "what an earlier attempt committed is counted as its own",
         "ops.py",
-        "        if context.retry_number:",
-        "        if False:",
+        "    changes = [undo.changes_of(read(str(path))) for path in records.files(MARKED, batch)]\n",
+        "    changes = []\n",
         f"{PARTS} {SERVER} -k 'counted or nobody_hears'",
+    ),
+    Guard(
+        "what an earlier attempt committed is not judged again",
+        "ops.py",
+        "            done, checked = checked.split(earlier)\n",
+        "            done, _ = checked.split(earlier)\n",
+        f"{PARTS} -k 'counted or come_since'",
     ),
     Guard(
         "what others marked is not counted as written",
@@ -414,7 +414,7 @@ GUARDS = [
     Guard(
         "no attempt writes over the evidence of another",
         "evidence.py",
-        '            path = self._unused(f"{kind}-{batch:05}")\n',
+        '            path = self._new(f"{kind}-{batch:05}")\n',
         '            path = self.of_run / f"{kind}-{batch:05}.jsonl"\n',
         f"test_evidence.py {SERVER} -k 'evidence or during_the_commit'",
     ),
@@ -435,8 +435,8 @@ GUARDS = [
     Guard(
         "a dry run writes nothing",
         "ops.py",
-        "                if part.missing and config.dry_run:\n",
-        "                if False:\n",
+        "            if part.missing and config.dry_run:\n",
+        "            if False:\n",
         f"{CLEANUP} -k dry",
     ),
     Guard(

@@ -1,8 +1,6 @@
 """Storms between the parts of a batch, each of which is a transaction of its own: here of a single row."""
 
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -76,6 +74,20 @@ def test_what_somebody_else_marked_meanwhile_is_not_counted_as_written_by_an_ear
     scene.assert_all_is_well()
 
 
+def test_what_an_attempt_has_marked_is_counted_as_marked_though_its_file_has_come_since(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike() -> None:
+        scene.library.execute(CUT)
+        for ghost in scene.ghosts:
+            scene.library.write(str(scene.library.row(ghost)["file_path"]))
+
+    Moment("before the second write", Tracks, "mark_failed", call=2).arrange(monkeypatch, strike)
+    after = counts(scene.run())
+    assert (after["stale"], after["present"], after["marked_failed"]) == (5, 4, 1)
+    assert [scene.library.status(ghost) for ghost in scene.ghosts].count("failed") == 1
+
+
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_a_disk_that_goes_away_between_two_parts_takes_no_good_track_with_it(
     scene: Scene, disk: Disk, call: int, monkeypatch: pytest.MonkeyPatch
@@ -87,19 +99,3 @@ def test_a_disk_that_goes_away_between_two_parts_takes_no_good_track_with_it(
     monkeypatch.undo()
     disk.put_back()
     scene.assert_next_run_finishes()
-
-
-def test_only_the_next_part_is_looked_at_while_one_is_written(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All files come while the first part is being written: too late for it and the next, in time for the last."""
-    real = Tracks.mark_failed
-
-    def files_come(*args: Any, **options: Any) -> Any:
-        time.sleep(0.5)
-        for ghost in scene.ghosts:
-            scene.library.write(str(scene.library.row(ghost)["file_path"]))
-        return real(*args, **options)
-
-    monkeypatch.setattr(Tracks, "mark_failed", files_come)
-    after = counts(scene.run())
-    assert after["present"] >= 3
-    assert "processing" in {scene.library.status(ghost) for ghost in scene.ghosts}

@@ -167,7 +167,7 @@ def test_a_statement_that_takes_too_long_is_given_up_and_changes_nothing(scene: 
 
 
 def test_a_row_that_the_table_refuses_takes_its_whole_batch_with_it_and_no_other(scene: Scene) -> None:
-    """A batch is one transaction: it is done as a whole, or not at all."""
+    """A part of a batch is one transaction: it is done as a whole, or not at all."""
     scene.library.execute(
         "ALTER TABLE tracks ADD CONSTRAINT stubborn CHECK (title <> 'stubborn' OR status = 'processing')"
     )
