@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # SQLAlchemy is loaded when a run first needs it, which spare
 
     from veza_ops.tracks import Tracks
 
-WRITTEN_AT_ONCE = 10_000
+WRITTEN_AT_ONCE = 5_000
 """Rows that are written in one transaction, so that none stays open for more than a moment."""
 
 LISTED = 100
