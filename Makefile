@@ -39,16 +39,16 @@ test: $(READY) ## Run the whole test suite against a real PostgreSQL
 	$(BIN)/pytest -n 4 --dist loadgroup
 
 storms: $(READY) ## Run the storm suite alone (VEZA_OPS_UPLOADS=20000 for a long proof under load)
-	$(BIN)/pytest -n 4 veza_ops_tests/storms
+	$(BIN)/pytest -n 4 --dist loadgroup veza_ops_tests/storms
 
 mutants: $(READY) ## Take out each guard in turn, and fail if no test notices
 	$(BIN)/python -m veza_ops_tests.mutants
 
-bench: $(READY) ## Measure all that docs/performance.md says (about a quarter of an hour), and write it there
+bench: $(READY) ## Measure all that docs/performance.md says (about ten minutes), and write it there
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks
 
-bench-quick: $(READY) ## Measure where things stand, in a few minutes
+bench-quick: $(READY) ## Measure where things stand, in about a minute
 	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks --quick
 
 format: $(READY) ## Put the code into its standard form
