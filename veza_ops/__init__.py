@@ -16,7 +16,8 @@ In reading order, each importing only from those before it:
 - `resources`: `Database`, `Storage`, `EvidenceStore`, `Alerts`, `History`: configuration and lifetime
 - `alerts`: what people are told, and when
 - `runs`: what Dagster remembers of our runs, and how one is forgotten
-- `ops`: the steps: read config, call one rule, attach metadata
+- `ops`: the steps of the cleanup: read config, call one rule, attach metadata
+- `undo_ops`: the steps of the undo
 - `audit_ops`: the steps of the audit
 - `retention`: the step that forgets old runs
 - `checks`: the library's health, asked for at any time

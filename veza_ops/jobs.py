@@ -4,17 +4,10 @@ import dagster as dg
 
 from veza_ops.audit_ops import audit_files, find_unnamed_files, report_audit
 from veza_ops.executors import chosen_in_run_config
-from veza_ops.ops import (
-    check_files,
-    find_marked_tracks,
-    find_stale_tracks,
-    mark_orphans_failed,
-    report_cleanup,
-    report_restore,
-    restore_tracks,
-)
+from veza_ops.ops import check_files, find_stale_tracks, mark_orphans_failed, report_cleanup
 from veza_ops.retention import remove_old_runs
 from veza_ops.runs import OURS
+from veza_ops.undo_ops import find_marked_tracks, report_restore, restore_tracks
 
 WRITES_TRACKS = "veza_ops/writes_tracks"
 """Tag of the jobs that write to the tracks table; the queue lets one of them run at a time."""

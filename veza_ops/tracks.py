@@ -277,12 +277,8 @@ class Tracks:
     def _bound(self, key: Key) -> sa.Tuple:
         return sa.tuple_(self._time(key.created_at), sa.cast(key.id, self.table.c.id.type))
 
-    def _key(self) -> tuple[sa.ColumnElement[str], sa.ColumnElement[str]]:
-        return self._utc_text(self._created).label("created_at"), self._text("id").label("id")
-
     def _columns(self) -> tuple[sa.ColumnElement[Any], ...]:
-        created_at, identity = self._key()
-        return identity, self._text("file_path"), created_at, self._text("updated_at")
+        return self._text("id"), self._text("file_path"), self._utc_text(self._created), self._text("updated_at")
 
     def _newest_playable(self, count: int) -> sa.Select[Any]:
         dated = self._created.is_not(None)  # in a descending order, rows without a date would be the newest

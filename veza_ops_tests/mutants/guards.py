@@ -499,7 +499,7 @@ GUARDS = [
     ),
     Guard(
         "the undo is a dry run by default",
-        "ops.py",
+        "undo_ops.py",
         "    dry_run: bool = Field(default=True,",
         "    dry_run: bool = Field(default=False,",
         f"{UNDO} -k default",
