@@ -95,8 +95,8 @@ class Checked:
     unverifiable: tuple[Left, ...] = field(repr=False)
 
     def split(self, ids: Collection[str]) -> tuple["Checked", "Checked"]:
-        """The missing that have one of `ids`, and all else."""
-        those = tuple(left for left in self.missing if left.track.id in ids)
+        """The missing that an earlier attempt marked, by their `ids`, and all else."""
+        those = tuple(Left(track, "no file, said an earlier attempt") for track, _ in self.missing if track.id in ids)
         others = tuple(left for left in self.missing if left.track.id not in ids)
         return replace(self, present=0, missing=those, unverifiable=()), replace(self, missing=others)
 
