@@ -63,7 +63,7 @@ def wait_for_line(demo: subprocess.Popen[str], beginning: str) -> None:
 def is_alive(process: psutil.Process) -> bool:
     """Whether the process still does something: one that has ended and waits for its parent to notice doesn't."""
     try:
-        return process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from veza_ops import cleanup
 from veza_ops.cleanup import Counts, Sweep
-from veza_ops.storage import Files, Layout, Look, Verdict
+from veza_ops.storage import Files, Layout, Look, Verdict, _other_spellings
 from veza_ops.track import Batch, Key, Track
 from veza_ops_tests.library import Library, counts, run_job
 
@@ -138,6 +138,15 @@ def test_a_path_map_replaces_the_longest_prefix_of_whole_components(
         assert PurePosixPath(resolved) == PurePosixPath(
             path_map[prefix], *PurePosixPath(file_path).relative_to(prefix).parts
         )
+
+
+@same_every_time
+@given(st.lists(st.sampled_from(["", "a", "b.flac", ".", "..", " a", "a\t", "a\u3000", "é"]), min_size=1, max_size=4))
+def test_no_other_spelling_of_a_name_is_passed_over(parts: list[str]) -> None:
+    path = f"/{'/'.join(parts)}"
+    others = {os.path.normpath(path), "/".join(part.strip() for part in path.split("/"))}
+    others |= {unicodedata.normalize(form, path) for form in ("NFC", "NFD")}
+    assert others - {path} <= _other_spellings(path)
 
 
 batches = st.lists(st.lists(st.one_of(st.none(), st.sampled_from(THERE), relative_paths), max_size=8), max_size=5)
