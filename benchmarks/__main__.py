@@ -18,7 +18,8 @@ from benchmarks.ground import Ground, ground
 from benchmarks.measure import Cost, open_transactions, run, writer
 from benchmarks.report import DOCS, Report, Row, draw
 from benchmarks.slow_disk import slow_disk
-from veza_ops.storage import Files, Layout
+from veza_ops.storage.files import Files
+from veza_ops.storage.layout import Layout
 
 FOLDER = Path(__file__).parents[1] / ".bench"  # ignored by git, and gone at the end
 DAGSTER = str(Path(sys.executable).with_name("dagster"))

@@ -6,9 +6,9 @@ Then switch `cleanup_orphan_tracks_hourly` off in the web UI.
 """
 
 import dagster as dg
+from veza_ops.jobs import cleanup_orphan_tracks
 
 from veza_ops import definitions  # the module: Dagster takes exactly one Definitions by name in a file
-from veza_ops.jobs import cleanup_orphan_tracks
 
 RUN_CONFIG = {
     "execution": {"config": {"multiprocess": {"max_concurrent": 4}}},

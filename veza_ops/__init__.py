@@ -1,32 +1,19 @@
 """veza-ops finds ghost tracks and marks them failed: rows that an upload left in processing without a file.
 
-In reading order, each importing only from those before it:
+Start with `cleanup`: `rules` is what it decides, `ops` the steps that do it, `job` their order and the clock. Each
+other job is a folder of the same shape. They stand on these, each of which imports only from those before it:
 
 - `errors`: what can go wrong, in plain sentences
-- `database`: the connection to PostgreSQL, and its errors in plain words
-- `track`: a track as the steps hand it on, the age at which it is stale, the message it is marked with
-- `tracks`: the tracks table, what counts as stale, the guarded write. All the SQL
-- `storage`: from ``file_path`` to a verdict, the proof of storage. All access to Veza's files
+- `tracks`: Veza's database, and all the SQL. `storage`: Veza's files, from ``file_path`` to a verdict, and their proof
 - `evidence`: every changed row written down, so that a run can be undone
-- `cleanup`: one cleanup: what it holds to, what its looks came to, its counts
-- `undo`: which of the marked tracks go back to processing
-- `audit`: whether every playable track has its file, and every file its track
-- `health`: whether the library is healthy, in plain words
-- `assets`: what the runs watch over, and the checks that answer for it
-- `resources`: `Database`, `Storage`, `EvidenceStore`, `Alerts`, `History`: configuration and lifetime
-- `alerts`: what people are told, and when
-- `runs`: what Dagster remembers of our runs, and how one is forgotten
-- `ops`: the steps of the cleanup: read config, call one rule, attach metadata
-- `undo_ops`: the steps of the undo
-- `audit_ops`: the steps of the audit
-- `retention`: the step that forgets old runs
-- `checks`: the library's health, asked for at any time
-- `executors`: where the steps are executed: in one process, in several, on Celery, on Kubernetes
-- `jobs`, `schedules`, `sensors`: wiring
-- `definitions`: the inventory, and the only place that reads the environment
+- `findings`: questions about the library and their answers. `runs`: which of Dagster's runs are ours
+- `resources`, `executors`, `steps`: what an operator can set, where steps run, and what they share
+- `cleanup`, `undo`, `audit`, `history`: the jobs; none knows another
+- `alerts`: people are told
+- `definitions`: the inventory, and the only place that reads the environment. `component`: the same for others
 """
 
-from veza_ops.track import ORPHAN_TRACK_AGE_THRESHOLD
+from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD
 
 __all__ = ["ORPHAN_TRACK_AGE_THRESHOLD"]
 __version__ = "0.1.0"

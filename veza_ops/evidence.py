@@ -19,6 +19,7 @@ import orjson
 import upath
 
 from veza_ops.errors import ConfigurationError
+from veza_ops.tracks.row import Change, Judged
 
 MARKED = "marked"
 """Rows that the run marked failed, with their values before and after."""
@@ -126,6 +127,17 @@ def read(path: str) -> Iterator[dict[str, Any]]:
             yield from (json.loads(line) for line in file if line.endswith(b"\n"))
     except OSError as error:
         raise _unreadable(path, error) from None
+
+
+def read_changes(path: str) -> dict[str, Change]:
+    """The changes that a file of evidence tells of, by the track's id. Raises ConfigurationError as `read` does."""
+    return {row["id"]: Change(**{name: row[name] for name in Change._fields}) for row in read(path)}
+
+
+def entry(judged: Judged) -> dict[str, Any]:
+    """A row that was only looked at, as the evidence has it."""
+    track, reason = judged
+    return {"id": track.id, "file_path": track.file_path, "created_at": track.created_at, "why": reason}
 
 
 def _unreadable(path: object, error: OSError) -> ConfigurationError:

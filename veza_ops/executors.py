@@ -1,12 +1,16 @@
 """Where the steps of a run are executed: chosen in run config, out of what is installed here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.executor_definition import ExecutorRequirement  # not exported, but in a public signature
+
+from veza_ops.errors import ConfigurationError
+
+IN_ONE_PROCESS: Mapping[str, Any] = {"in_process": {}}
+"""An ordinary hour is a batch or none, and each further process costs some two seconds to start."""
 
 _MOVING_UP = {"celery": "dagster_celery", "k8s_job": "dagster_k8s"}
 
@@ -20,33 +24,37 @@ def installed() -> dict[str, dg.ExecutorDefinition]:
     return executors
 
 
-_EXECUTORS = installed()
+def chosen_in_run_config(default: Mapping[str, Any] = IN_ONE_PROCESS) -> dg.ExecutorDefinition:
+    """The executor that ``execution.config`` names with its own settings, or else the `default` one.
 
-
-def _chosen(config: Mapping[str, Any]) -> tuple[dg.ExecutorDefinition, Mapping[str, Any]]:
-    """The one executor that the config names, and its own settings."""
-    ((name, settings),) = config.items()
-    return _EXECUTORS[name], settings
-
-
-def _requirements(config: Mapping[str, Any]) -> Sequence[ExecutorRequirement]:
-    executor, settings = _chosen(config)
-    return executor.get_requirements(settings)
-
-
-@dg.executor(
-    name="chosen_in_run_config",
-    config_schema=dg.Field(
-        dg.Selector({name: each.config_schema.as_field() for name, each in _EXECUTORS.items()}),  # type: ignore[no-untyped-call]
-        default_value={"in_process": {}},
-    ),
-    requirements=_requirements,
-)
-def chosen_in_run_config(context: dg.InitExecutorContext) -> dg.Executor:
-    """The executor that ``execution.config`` names, with one process as the default.
-
-    An ordinary hour is a batch or none, and each further process costs some two seconds to start.
+    Raises ConfigurationError for a default that isn't one executor that is installed here.
     """
-    executor, settings = _chosen(context.executor_config)
-    assert executor.executor_creation_fn is not None
-    return executor.executor_creation_fn(context._replace(executor_def=executor, executor_config=settings))
+    executors = installed()
+    if len(default) != 1 or not default.keys() <= executors.keys():
+        raise ConfigurationError(
+            f"The executor is to be one of {', '.join(executors)}, with its settings, but is "
+            f"{', '.join(default) or 'empty'}. Celery and Kubernetes need dagster-celery and dagster-k8s here."
+        )
+
+    def chosen(config: Mapping[str, Any]) -> tuple[dg.ExecutorDefinition, Mapping[str, Any]]:
+        ((name, settings),) = config.items()
+        return executors[name], settings
+
+    def requirements(config: Mapping[str, Any]) -> list[dg.ExecutorRequirement]:
+        executor, settings = chosen(config)
+        return [*executor.get_requirements(settings)]
+
+    @dg.executor(
+        name="chosen_in_run_config",
+        config_schema=dg.Field(
+            dg.Selector({name: each.config_schema.as_field() for name, each in executors.items()}),  # type: ignore[no-untyped-call]
+            default_value=default,
+        ),
+        requirements=requirements,
+    )
+    def create(context: dg.InitExecutorContext) -> dg.Executor:
+        executor, settings = chosen(context.executor_config)
+        assert executor.executor_creation_fn is not None
+        return executor.executor_creation_fn(context._replace(executor_def=executor, executor_config=settings))
+
+    return create

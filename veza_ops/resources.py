@@ -15,14 +15,20 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import upath
 from pydantic import Field, PrivateAttr
+from pydantic.config import JsonDict
 
 from veza_ops.evidence import Evidence
-from veza_ops.storage import Files, Layout
+from veza_ops.storage.files import Files
+from veza_ops.storage.layout import Layout
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from veza_ops.tracks import Tracks
+    from veza_ops.tracks.table import Tracks
+
+
+SECRET: JsonDict = {"writeOnly": True}
+"""Marks a field that holds a secret, in JSON Schema's words."""
 
 
 class Database(dg.ConfigurableResource[Any]):
@@ -32,6 +38,7 @@ class Database(dg.ConfigurableResource[Any]):
         default="",
         description="Address of Veza's database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Use "
         "{env: VEZA_DATABASE_URL} so that the password stays out of run config. Empty: nothing to do.",
+        json_schema_extra=SECRET,
     )
     db_schema: str = Field(default="public", description="Schema of the tracks table.")
     tracks_table: str = Field(default="tracks", description="Name of the tracks table.")
@@ -74,7 +81,7 @@ class Database(dg.ConfigurableResource[Any]):
         Raises ConfigurationError for a url that isn't one, DatabaseUnavailableError when the server can't be reached or
         cuts the connection, DatabaseRefusedError for what it will not do. No message holds the password.
         """
-        from veza_ops.database import create_engine, plain_errors  # noqa: PLC0415 - loads SQLAlchemy
+        from veza_ops.tracks.database import create_engine, plain_errors  # noqa: PLC0415 - loads SQLAlchemy
 
         if self._engine is None:
             self._engine = create_engine(
@@ -88,10 +95,12 @@ class Database(dg.ConfigurableResource[Any]):
 
     def tracks(self, connection: sa.Connection, *, writable: bool = True) -> Tracks:
         """The tracks table, its types read from the database once in this process."""
-        from veza_ops.tracks import Tracks  # noqa: PLC0415 - loads SQLAlchemy
+        from veza_ops.tracks.preflight import preflight  # noqa: PLC0415 - loads SQLAlchemy
+        from veza_ops.tracks.table import Tracks  # noqa: PLC0415 - the same
 
         if self._tracks is None:
-            self._tracks = Tracks.inspect(connection, schema=self.db_schema, name=self.tracks_table, writable=writable)
+            where = {"schema": self.db_schema, "name": self.tracks_table}
+            self._tracks = Tracks(preflight(connection, **where, writable=writable))
         return self._tracks
 
 
@@ -157,6 +166,7 @@ class Alerts(dg.ConfigurableResource[Any]):
         default="",
         description="Addresses in Apprise's form, separated by commas. Use {env: VEZA_ALERT_URLS}, since they hold "
         "secrets. Empty: nobody is told.",
+        json_schema_extra=SECRET,
     )
     max_missing: int = Field(
         default=100, ge=0, description="Missing files in one run that are still ordinary; more are told of."

@@ -46,6 +46,18 @@ class Schema:
         return [*([enum] if self.status == "track_status" else []), f"CREATE TABLE tracks ({', '.join(columns)})"]
 
 
+SCHEMAS = [
+    Schema(),
+    Schema(id="bigint"),
+    Schema(status="track_status"),
+    Schema(created_at="timestamp", updated_at="timestamp"),
+    Schema(updated_at=None),
+    Schema(deleted_at=None),
+    Schema(id="bigint", status="track_status", created_at="timestamp", updated_at=None, deleted_at=None),
+]
+"""The forms, each clause of which differs somewhere."""
+
+
 @dataclass
 class Library:
     """The table and the files, and what a test does with them."""

@@ -1,14 +1,12 @@
 """Which executors run config can choose from."""
 
-import runpy
-from datetime import UTC, datetime
 from importlib.util import find_spec
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from veza_ops.definitions import defs
+from veza_ops.errors import ConfigurationError
 from veza_ops.executors import chosen_in_run_config, installed
 
 CLEANUP = defs.resolve_job_def("cleanup_orphan_tracks")
@@ -33,16 +31,11 @@ def test_the_settings_of_an_executor_are_checked_before_a_run_starts(wrong: dict
 
 
 def test_several_processes_ask_for_an_instance_that_they_can_share() -> None:
-    assert chosen_in_run_config.get_requirements({"multiprocess": {}})
-    assert not chosen_in_run_config.get_requirements({"in_process": {}})
+    assert chosen_in_run_config().get_requirements({"multiprocess": {}})
+    assert not chosen_in_run_config().get_requirements({"in_process": {}})
 
 
-def test_a_schedule_of_ones_own_gives_its_runs_a_config(instance: dg.DagsterInstance) -> None:
-    own = runpy.run_path(str(Path(__file__).parents[1] / "deploy" / "own_definitions.py"))["defs"]
-    assert isinstance(own, dg.Definitions)
-    schedule = own.resolve_schedule_def("cleanup_orphan_tracks_my_way")
-    with dg.build_schedule_context(instance, datetime.now(UTC)) as context:
-        (request,) = schedule.evaluate_tick(context).run_requests or []
-    config = dg.validate_run_config(own.resolve_job_def(CLEANUP.name), request.run_config)
-    assert set(config["execution"]["chosen_in_run_config"]) == {"multiprocess"}
-    assert own.resolve_schedule_def("cleanup_orphan_tracks_hourly")
+@pytest.mark.parametrize("wrong", [{}, {"carrier_pigeon": {}}, {"in_process": {}, "multiprocess": {}}])
+def test_a_default_that_is_not_one_executor_is_named(wrong: dict[str, dict[str, str]]) -> None:
+    with pytest.raises(ConfigurationError, match="one of in_process, multiprocess"):
+        chosen_in_run_config(wrong)

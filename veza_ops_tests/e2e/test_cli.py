@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from veza_ops.ops import NOT_CONFIGURED
+from veza_ops.steps import NOT_CONFIGURED
 from veza_ops_tests.e2e.deployment import (
     JOB,
     ROOT,

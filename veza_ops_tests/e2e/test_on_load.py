@@ -7,7 +7,7 @@ import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
 
-from veza_ops.ops import NOT_CONFIGURED
+from veza_ops.steps import NOT_CONFIGURED
 from veza_ops_tests.e2e.deployment import (
     A_MINUTE_AND_THE_START,
     Deployment,

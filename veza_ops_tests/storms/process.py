@@ -13,22 +13,22 @@ from typing import Any
 
 import dagster as dg
 
-from veza_ops import cleanup
+from veza_ops.cleanup import rules
 from veza_ops.definitions import defs
 from veza_ops.evidence import Evidence
-from veza_ops.storage import Files
-from veza_ops.tracks import Tracks
+from veza_ops.storage.files import Files
+from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import counts, failure
 
 DEATHS: dict[str, tuple[object, str, bool]] = {
-    "in the search": (cleanup, "find_stale", True),
+    "in the search": (rules, "find_stale", True),
     "before the check": (Tracks, "read", False),
     "in the check": (Files, "look", True),
-    "before the write": (cleanup, "check_again", True),
+    "before the write": (rules, "check_again", True),
     "between write and commit": (Tracks, "mark_failed", True),
     "between evidence and commit": (Evidence, "write", True),
-    "right after the commit": (cleanup, "outcome", False),
-    "in the report": (cleanup, "total", False),
+    "right after the commit": (rules, "outcome", False),
+    "in the report": (rules, "total", False),
 }
 """Where a process can die: the function, and whether after its work is done (otherwise before)."""
 

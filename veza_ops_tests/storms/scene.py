@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from veza_ops import cleanup
+from veza_ops.cleanup import rules
 from veza_ops.evidence import Evidence
-from veza_ops.storage import Files
-from veza_ops.tracks import Tracks
+from veza_ops.storage.files import Files
+from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import Id, Library, counts, failure, run_job
 
 Action = Callable[[], object]
@@ -155,15 +155,15 @@ class Moment(NamedTuple):
 
 
 # A look at files is taken six times: the sample, the tracks, the sample; and once more right before the write.
-BEFORE_SEARCH = Moment("before the search", cleanup, "find_stale")
+BEFORE_SEARCH = Moment("before the search", rules, "find_stale")
 BEFORE_READING = Moment("between search and reading", Tracks, "read")
-BEFORE_PROOF = Moment("before the proof", cleanup, "check")
+BEFORE_PROOF = Moment("before the proof", rules, "check")
 BEFORE_LOOK = Moment("between proof and look", Files, "look", call=2)
 AFTER_LOOK = Moment("between look and proof", Files, "look", "after", call=2)
-BEFORE_SECOND_PROOF = Moment("between check and write", cleanup, "check_again")
+BEFORE_SECOND_PROOF = Moment("between check and write", rules, "check_again")
 BEFORE_SECOND_LOOK = Moment("between proof and second look", Files, "look", call=5)
 AFTER_SECOND_LOOK = Moment("between second look and proof", Files, "look", "after", call=5)
-AFTER_LAST_PROOF = Moment("between last proof and write", cleanup, "check_again", "after")
+AFTER_LAST_PROOF = Moment("between last proof and write", rules, "check_again", "after")
 BEFORE_WRITE = Moment("right before the statement", Tracks, "mark_failed")
 
 BEFORE_LAST_LOOK = [
@@ -179,8 +179,8 @@ BEFORE_COMMIT = [*BEFORE_LAST_LOOK, AFTER_SECOND_LOOK, AFTER_LAST_PROOF, BEFORE_
 
 # In each step: before its statements, and while its transaction is open.
 IN_EACH_STEP = [
-    Moment("before the search", cleanup, "find_stale"),
-    Moment("after the search", cleanup, "find_stale", "after"),
+    Moment("before the search", rules, "find_stale"),
+    Moment("after the search", rules, "find_stale", "after"),
     Moment("before the reading", Tracks, "read"),
     Moment("after the reading", Tracks, "read", "after"),
     Moment("before the write", Tracks, "mark_failed"),

@@ -93,7 +93,7 @@ def test_a_disk_that_hangs_in_mid_run_takes_no_good_track_with_it(
         return real(path, **options)
 
     BEFORE_SECOND_PROOF.arrange(monkeypatch, hangs.set)
-    monkeypatch.setattr("veza_ops.storage.os.lstat", lstat)
+    monkeypatch.setattr("veza_ops.storage.disk.os.lstat", lstat)
     result = scene.run(storage={"look_timeout_seconds": 0.2})
     monkeypatch.undo()
     scene.assert_refused(result, "no answer within 0.2 s")

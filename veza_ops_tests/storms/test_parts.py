@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from veza_ops import cleanup
+from veza_ops.cleanup import rules
 from veza_ops.evidence import MARKED, Evidence
-from veza_ops.tracks import Tracks
+from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import counts
 from veza_ops_tests.storms.conftest import Disk
 from veza_ops_tests.storms.scene import Moment, Scene, record_writes, writes
@@ -17,7 +17,7 @@ from veza_ops_tests.storms.test_server import CUT
 @pytest.fixture(autouse=True)
 def row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three ghosts make three parts."""
-    monkeypatch.setattr(cleanup, "WRITTEN_AT_ONCE", 1)
+    monkeypatch.setattr(rules, "WRITTEN_AT_ONCE", 1)
 
 
 def test_each_part_is_a_transaction_of_its_own_with_evidence_of_its_own(scene: Scene) -> None:
@@ -92,7 +92,7 @@ def test_what_an_attempt_has_marked_is_counted_as_marked_though_its_file_has_com
 def test_a_disk_that_goes_away_between_two_parts_takes_no_good_track_with_it(
     scene: Scene, disk: Disk, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Moment("before a look", cleanup, "check_again", call=call).arrange(monkeypatch, disk.take_away)
+    Moment("before a look", rules, "check_again", call=call).arrange(monkeypatch, disk.take_away)
     assert not scene.run().success
     scene.assert_no_good_track_changed()
     assert [scene.library.status(ghost) for ghost in scene.ghosts].count("failed") < call

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 
-from veza_ops_tests.library import Library, Schema, failure, run_job
+from veza_ops_tests.library import SCHEMAS, Library, Schema, failure, run_job
 from veza_ops_tests.storms.scene import IN_EACH_STEP, record_writes, writes
 from veza_ops_tests.storms.test_server import CUT
-from veza_ops_tests.test_cleanup import SCHEMAS
 
 
 def dump(library: Library) -> bytes:

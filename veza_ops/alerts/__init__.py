@@ -1,0 +1,1 @@
+"""Alerts: people are told when trouble starts, and when it ends."""

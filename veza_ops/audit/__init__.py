@@ -1,0 +1,1 @@
+"""The audit: every playable track's file, and every file's track. Nothing is changed."""

@@ -1,0 +1,67 @@
+"""The files of Veza's tracks as an asset, and whether all is well with them: what an audit says."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from veza_ops.audit.rules import Round, Unnamed
+from veza_ops.findings import TRACK_FILES, TRACKS, Finding, some_tracks
+
+ASSET = dg.AssetSpec(
+    TRACK_FILES,
+    deps=[TRACKS],
+    description="The files of Veza's tracks. Every audit observes them: how many of the playable tracks have theirs, "
+    "and which files no track names.",
+    group_name="veza",
+    owners=["team:veza-ops"],
+    kinds={"file"},
+    tags={"domain": "tracks"},
+)
+
+NO_FILE_MISSING = dg.AssetCheckSpec(
+    "no_file_missing", asset=TRACK_FILES, description="Every playable track that was looked at has its file."
+)
+NO_FILE_UNVERIFIABLE = dg.AssetCheckSpec(
+    "no_file_unverifiable",
+    asset=TRACK_FILES,
+    description="For every playable track, somebody could look whether its file is there.",
+)
+NO_FILE_UNNAMED = dg.AssetCheckSpec(
+    "no_file_unnamed",
+    asset=TRACK_FILES,
+    description="Every file in the storage is named by a track. Others take up disk, or belong to something else: "
+    "nothing is ever removed.",
+)
+CHECKS = (NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED)
+
+
+def of_audit(so_far: Round, unnamed: Unnamed) -> Iterator[Finding]:
+    """What an audit says of Veza's files."""
+    scope = f"{some_tracks(so_far.audited)} looked at" + (
+        ", the round goes on with the next run" if so_far.after else ""
+    )
+    yield Finding(
+        NO_FILE_MISSING,
+        healthy=not so_far.missing,
+        says=f"{so_far.missing or 'No'} playable tracks without their file; {scope}.",
+        numbers={"missing": so_far.missing, "audited": so_far.audited},
+    )
+    yield Finding(
+        NO_FILE_UNVERIFIABLE,
+        healthy=not so_far.unverifiable,
+        says=f"{so_far.unverifiable or 'No'} playable tracks whose file nobody could look for; {scope}.",
+        certain=False,
+        numbers={"unverifiable": so_far.unverifiable, "audited": so_far.audited},
+    )
+    limits = [
+        *(["the walk stopped at its limit"] if unnamed.cut_short else []),
+        *([f"{unnamed.unread_folders} folders couldn't be read"] if unnamed.unread_folders else []),
+    ]
+    yield Finding(
+        NO_FILE_UNNAMED,
+        healthy=not unnamed.unnamed and not limits,
+        says=f"{unnamed.unnamed or 'No'} files that no track names, {unnamed.unnamed_bytes} bytes in all; "
+        f"{'; '.join([f'{unnamed.walked} looked up', *limits])}.",
+        certain=False,
+        numbers={"unnamed": unnamed.unnamed, "unnamed_bytes": unnamed.unnamed_bytes},
+    )

@@ -1,0 +1,195 @@
+"""The steps of the audit, and what they tell the web UI. They read, and write nothing but evidence."""
+
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import count, islice
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from veza_ops.audit.asset import of_audit
+from veza_ops.audit.rules import Round, Unnamed, look_at, unnamed_of
+from veza_ops.evidence import entry
+from veza_ops.findings import TRACK_FILES, report
+from veza_ops.resources import Database, EvidenceStore, Storage
+from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, seconds_since_start, table
+from veza_ops.storage.proof import Proof
+from veza_ops.tracks.row import LISTED, Judged, Track
+
+MISSING, UNVERIFIABLE, UNNAMED = "audit_missing", "audit_unverifiable", "audit_unnamed"
+"""The kinds of an audit's evidence."""
+
+
+class AuditConfig(dg.Config):
+    """How far one run goes; the next goes on from there."""
+
+    max_tracks: int = Field(default=10_000_000, ge=1, description="Tracks looked at in this run, at most.")
+    max_minutes: float = Field(
+        default=60, gt=0, le=1440, description="Minutes after which this run looks at no more tracks."
+    )
+    page_size: int = Field(default=10_000, ge=1, le=100_000, description="Tracks that are read and looked at together.")
+    start_over: bool = Field(default=False, description="Begin with the first track, wherever the last run ended.")
+
+
+class WalkConfig(dg.Config):
+    """Which files are looked up."""
+
+    folders: list[str] = Field(
+        default=["."],
+        description="Folders of the storage root that hold nothing but tracks' files, relative to it.",
+    )
+    max_files: int = Field(
+        default=1_000_000, ge=0, description="Files looked up in this run, at most. 0: no files are walked."
+    )
+    page_size: int = Field(default=20_000, ge=1, le=100_000, description="Files that are looked up together.")
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What one run's looks came to, within its round."""
+
+    round: Round = field(default_factory=Round)
+    now: str = ""
+    """The database's time; empty when there is no database."""
+    proof: Proof = field(default_factory=lambda: Proof(0, 0))
+    missing: tuple[Judged, ...] = ()
+    unverifiable: tuple[Judged, ...] = ()
+    """The first of this run; `LISTED` at most."""
+    lists: str = ""
+    """The folder with all of them."""
+
+
+def last_audit(instance: dg.DagsterInstance) -> tuple[Round, Unnamed] | None:
+    """What the last run told the asset, if there was one."""
+    records = instance.fetch_observations(TRACK_FILES, limit=1).records
+    observation = records[0].asset_observation if records else None
+    if observation is None:
+        return None
+    told: dict[str, Any] = {name: value.value for name, value in observation.metadata.items()}
+    return (
+        Round(**{each.name: told[each.name] for each in fields(Round)}),
+        Unnamed(**{each.name: told[each.name] for each in fields(Unnamed)}),
+    )
+
+
+def last_round(instance: dg.DagsterInstance) -> Round:
+    """The round that the last run left unfinished, or a new one."""
+    last = last_audit(instance)
+    return last[0] if last and last[0].after else Round()
+
+
+@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
+def audit_files(
+    context: dg.OpExecutionContext, config: AuditConfig, database: Database, storage: Storage, evidence: EvidenceStore
+) -> Audited:
+    """Look for the file of each playable track, page by page, from where the last run ended."""
+    if not database.is_configured:
+        context.log.info(NOT_CONFIGURED)
+        return Audited()
+    began = time.monotonic()
+    files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
+    so_far = start = Round() if config.start_over else last_round(context.instance)
+    missing: list[Judged] = []
+    unverifiable: list[Judged] = []
+    with plain_failures(context):
+        with database.begin() as connection:
+            tracks = database.tracks(connection, writable=False)
+            now = str(tracks.now(connection))
+            sample = tracks.newest_playable(connection, storage.sample_size)
+
+        def read_again(ids: list[str]) -> list[Track]:
+            with database.begin() as connection:
+                return tracks.of_ids(connection, tracks.playable(), ids)
+
+        for number in count():
+            size = min(config.page_size, config.max_tracks - number * config.page_size)
+            with database.begin() as connection:
+                rows = tracks.page(connection, tracks.playable(), after=so_far.after or None, size=size)
+            page = look_at(files, sample, rows, read_again)
+            for kind, judged, listed in (
+                (MISSING, page.missing, missing),
+                (UNVERIFIABLE, page.unverifiable, unverifiable),
+            ):
+                if judged:
+                    records.write(kind, number, map(entry, judged))
+                    listed.extend(judged[: LISTED - len(listed)])
+            so_far = so_far.with_page(page, rows[-1].id if len(rows) == size else "")
+            counts = so_far.audited, so_far.missing, so_far.unverifiable
+            context.log.info("%d looked at, %d missing, %d unverifiable", *counts)
+            is_enough = (number + 1) * config.page_size >= config.max_tracks
+            if not so_far.after or is_enough or time.monotonic() - began > config.max_minutes * 60:
+                break
+    context.add_output_metadata(
+        {
+            "looked_at": so_far.audited - start.audited,
+            "missing": so_far.missing - start.missing,
+            "unverifiable": so_far.unverifiable - start.unverifiable,
+            "proof": str(page.proof),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+    )
+    return Audited(so_far, now, page.proof, tuple(missing), tuple(unverifiable), str(records.of_run))
+
+
+@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
+def find_unnamed_files(
+    context: dg.OpExecutionContext, config: WalkConfig, database: Database, storage: Storage, evidence: EvidenceStore
+) -> Unnamed:
+    """Walk through the storage, and count the files that no track names, whatever its state."""
+    if not database.is_configured:
+        return Unnamed()
+    began = time.monotonic()
+    files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
+    found = Unnamed()
+    with plain_failures(context):
+        with database.begin() as connection:
+            tracks = database.tracks(connection, writable=False)
+            sample = tracks.newest_playable(connection, storage.sample_size)
+        files.prove(sample)
+
+        def named(file_paths: list[str]) -> set[str]:
+            with database.begin() as connection:
+                return tracks.named(connection, file_paths)
+
+        walk = files.walk(config.folders)
+        for number in count():
+            stored = list(islice(walk, min(config.page_size, config.max_files - found.walked)))
+            if not stored:
+                break
+            unread = [file for file in stored if file.unread]
+            unnamed = unnamed_of(files, [file for file in stored if not file.unread], named)
+            if unnamed:
+                records.write(UNNAMED, number, ({"path": file.path, "size": file.size} for file in unnamed))
+            found = found.with_files(len(stored), unnamed, len(unread))
+        found = replace(found, cut_short=next(walk, None) is not None)
+    context.log.info("%d files walked, %d of them named by no track", found.walked, found.unnamed)
+    context.add_output_metadata(asdict(found) | {"seconds": round(time.monotonic() - began, 3)})
+    return found
+
+
+@dg.op(tags={"kind": "dagster"})
+def report_audit(context: dg.OpExecutionContext, audited: Audited, unnamed: Unnamed) -> dict[str, Any]:
+    """Tell the asset of Veza's files what the audit came to. The output is the round's counts."""
+    so_far = asdict(audited.round)
+    if not audited.now:
+        context.add_output_metadata({"note": NOT_CONFIGURED})
+        return so_far
+    tables = {
+        name: table(rows, audited.now)
+        for name, rows in (("missing_files", audited.missing), ("unverifiable_files", audited.unverifiable))
+        if rows
+    }
+    metadata = {
+        **so_far,
+        **asdict(unnamed),
+        "proof": str(audited.proof),
+        "full_lists": dg.MetadataValue.path(audited.lists),
+        "seconds": seconds_since_start(context),
+        **tables,
+    }
+    context.add_output_metadata(metadata)
+    context.log_event(dg.AssetObservation(TRACK_FILES, metadata=metadata))
+    for finding in of_audit(audited.round, unnamed):
+        report(context, finding)
+    return so_far

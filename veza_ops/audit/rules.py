@@ -1,0 +1,114 @@
+"""The audit: is the file of every playable track there, and does a track name every file? Nothing is changed.
+
+One round over all playable tracks may take several runs: each goes on after the track that the one before ended with.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from veza_ops.storage.files import Files
+from veza_ops.storage.look import Look, Verdict
+from veza_ops.storage.proof import Proof
+from veza_ops.storage.walk import Stored
+from veza_ops.tracks.row import Judged, Track
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the looks at the files of some tracks came to."""
+
+    present: int
+    missing: tuple[Judged, ...]
+    unverifiable: tuple[Judged, ...]
+    proof: Proof
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round over all playable tracks has come to so far."""
+
+    audited: int = 0
+    present: int = 0
+    missing: int = 0
+    unverifiable: int = 0
+    after: str = ""
+    """The id of the track that the next run goes on after; empty once the round is complete."""
+
+    def with_page(self, page: Page, after: str) -> "Round":
+        """This round with one more page of tracks, the last of which is `after`."""
+        missing, unverifiable = len(page.missing), len(page.unverifiable)
+        return Round(
+            self.audited + page.present + missing + unverifiable,
+            self.present + page.present,
+            self.missing + missing,
+            self.unverifiable + unverifiable,
+            after,
+        )
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """The files that no track names: kept for nobody, or for something else than tracks."""
+
+    walked: int = 0
+    unnamed: int = 0
+    unnamed_bytes: int = 0
+    unread_folders: int = 0
+    cut_short: bool = False
+
+    def with_files(self, walked: int, unnamed: Sequence[Stored], unread: int) -> "Unnamed":
+        """This count with what `walked` more steps came to."""
+        return replace(
+            self,
+            walked=self.walked + walked,
+            unnamed=self.unnamed + len(unnamed),
+            unnamed_bytes=self.unnamed_bytes + sum(file.size for file in unnamed),
+            unread_folders=self.unread_folders + unread,
+        )
+
+
+def look_at(
+    files: Files, sample: Sequence[str | None], tracks: Sequence[Track], again: Callable[[list[str]], list[Track]]
+) -> Page:
+    """Prove the storage, look for the file of each of `tracks`, and prove it again.
+
+    What is missing is read `again` by its ids and looked for once more: a track that was moved or deleted meanwhile
+    has nothing to answer for. Raises StorageNotProvenError.
+    """
+    files.prove(sample)
+    looks = _looks(files, tracks)
+    missing = [track for track, look in looks if look.verdict is Verdict.MISSING]
+    if missing:
+        kept = [(track, look) for track, look in looks if look.verdict is not Verdict.MISSING]
+        looks = kept + _looks(files, again([track.id for track in missing]))
+    proof = files.prove(sample)
+    return Page(
+        sum(look.verdict is Verdict.PRESENT for _, look in looks),
+        _judged(looks, Verdict.MISSING),
+        _judged(looks, Verdict.UNVERIFIABLE),
+        proof,
+    )
+
+
+def unnamed_of(files: Files, stored: Sequence[Stored], named: Callable[[list[str]], set[str]]) -> list[Stored]:
+    """Those of `stored` that no track names, where `named` says which of many values of ``file_path`` a track has."""
+    names = {file.path: files.layout.names_of(file.path) for file in stored}
+    taken = named([name for each in names.values() for name in each if _is_text(name)])
+    return [file for file in stored if taken.isdisjoint(names[file.path])]
+
+
+def _looks(files: Files, tracks: Sequence[Track]) -> list[tuple[Track, Look]]:
+    return list(zip(tracks, files.look(track.file_path for track in tracks), strict=True))
+
+
+def _judged(looks: Sequence[tuple[Track, Look]], verdict: Verdict) -> tuple[Judged, ...]:
+    return tuple(Judged(track, look.reason) for track, look in looks if look.verdict is verdict)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a row can have this name at all: what isn't UTF-8 on disk can't be in the database."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The cleanup: stale tracks whose file is missing are marked failed."""

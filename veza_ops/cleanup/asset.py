@@ -1,0 +1,70 @@
+"""The tracks table as an asset, whose history can be seen, and whether it is well: what a cleanup says of it."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from veza_ops.cleanup.rules import Outcome
+from veza_ops.findings import STORAGE_PROVEN, TRACKS, Finding, of_proof, some_tracks
+
+ASSET = dg.AssetSpec(
+    TRACKS,
+    description="Veza's tracks table. Every cleanup observes it: how many tracks were stale, and what became of them. "
+    "Plots shows the counts over time, Checks whether the library is healthy.",
+    group_name="veza",
+    owners=["team:veza-ops"],
+    kinds={"postgres"},
+    tags={"domain": "tracks"},
+)
+
+NO_ORPHAN_LEFT = dg.AssetCheckSpec(
+    "no_orphan_left",
+    asset=TRACKS,
+    description="After a cleanup, no track is stuck in processing with its file missing.",
+)
+NOTHING_UNVERIFIABLE = dg.AssetCheckSpec(
+    "nothing_unverifiable",
+    asset=TRACKS,
+    description="For each track that is stuck in processing, somebody could look whether its file is there.",
+)
+CHECKS = (NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, STORAGE_PROVEN)
+
+
+def of_stale(outcome: Outcome) -> Iterator[Finding]:
+    """What became of the stale tracks, or what a mere look at them came to."""
+    yield _orphans(outcome)
+    yield _unverifiable(outcome)
+
+
+def of_cleanup(outcome: Outcome) -> Iterator[Finding]:
+    """What a cleanup says of the library. A storage that it didn't need isn't judged."""
+    yield from of_stale(outcome)
+    if outcome.counts.stale:
+        yield of_proof(outcome.proof)
+
+
+def _orphans(outcome: Outcome) -> Finding:
+    marked = outcome.counts.marked_failed
+    left = outcome.counts.missing - marked
+    if left and outcome.dry_run:
+        says = f"{some_tracks(left)} without a file, only looked for. The next cleanup marks them failed."
+    elif left:
+        says = (
+            f"{some_tracks(left)} without a file were changed or locked by somebody else. The next cleanup looks again."
+        )
+    else:
+        says = (
+            f"No orphan is left: {some_tracks(marked)} marked failed."
+            if marked
+            else "No orphan is left; there was none."
+        )
+    return Finding(NO_ORPHAN_LEFT, healthy=not left, says=says, certain=False, numbers={"left": left})
+
+
+def _unverifiable(outcome: Outcome) -> Finding:
+    number = outcome.counts.unverifiable
+    if number:
+        says = f"{some_tracks(number)} left alone, since nobody could look whether the file is there: see the run."
+    else:
+        says = "Every stale track's file could be looked for."
+    return Finding(NOTHING_UNVERIFIABLE, healthy=not number, says=says, certain=False, numbers={"unverifiable": number})

@@ -1,0 +1,63 @@
+"""Asking for the library's health at any time: the looks that a cleanup takes, with nothing written."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import dagster as dg
+
+from veza_ops.cleanup import rules
+from veza_ops.cleanup.asset import CHECKS, NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, of_stale
+from veza_ops.cleanup.ops import FindConfig
+from veza_ops.cleanup.rules import Outcome
+from veza_ops.errors import StorageNotProvenError
+from veza_ops.findings import Finding, asked_for, of_proof, of_refusal, unanswered
+from veza_ops.resources import Database, Storage
+from veza_ops.steps import NOT_CONFIGURED, plain_failures
+
+
+@dg.multi_asset_check(
+    name="library_health",
+    specs=CHECKS,
+    can_subset=True,  # or the web UI doesn't let anybody execute them
+    description="Prove the storage and look for every stale track's file, as a cleanup does. Nothing is changed.",
+)
+def library_health(
+    context: dg.AssetCheckExecutionContext, config: FindConfig, database: Database, storage: Storage
+) -> Iterator[dg.AssetCheckResult]:
+    """Answer every check of the tracks asset by a look of its own."""
+    with plain_failures():
+        findings = list(_look(config, database, storage))
+    yield from asked_for(context, findings)
+
+
+def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[Finding]:
+    if not database.is_configured:
+        yield from unanswered(NOT_CONFIGURED, *CHECKS)
+        return
+    files = storage.files()
+    with database.begin() as connection:
+        tracks = database.tracks(connection, writable=False)
+        found = rules.find_stale(
+            connection,
+            tracks,
+            threshold=timedelta(minutes=config.age_threshold_minutes),
+            batch_size=config.batch_size,
+            sample_size=storage.sample_size,
+        )
+        sample = tracks.newest_playable(connection, storage.sample_size)
+    outcomes: list[Outcome] = []
+    try:
+        proof = files.prove(sample)
+        for stale in found.batches:
+            with database.begin() as connection:
+                rows = tracks.read(connection, tracks.stale(stale.sweep.cutoff), stale.batch)
+            checked = rules.check(files, stale.sweep, stale.batch, rows)
+            outcomes.append(rules.outcome(checked, marked=(), dry_run=True))
+    except StorageNotProvenError as error:
+        yield of_refusal(str(error))
+        yield from unanswered(
+            "The storage is not proven, so no file was looked for.", NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE
+        )
+        return
+    yield of_proof(proof)
+    yield from of_stale(rules.total(outcomes))

@@ -1,0 +1,66 @@
+"""The cleanup's wiring: its steps in their order, and the clock."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from veza_ops.cleanup.ops import check_files, report_cleanup
+from veza_ops.resources import Database
+from veza_ops.runs import OURS, UNFINISHED, WRITING
+from veza_ops.steps import NOT_CONFIGURED
+
+EVERY_HOUR = "0 * * * *"
+
+STUCK_AFTER = timedelta(days=1)
+"""A run that has been unfinished for longer has died without a word, and no cleanup waits for it any more.
+
+Run monitoring finds such a run out much earlier; this is for an instance that has it switched off.
+"""
+
+
+def cleanup_orphan_tracks(find: dg.OpDefinition, mark: dg.OpDefinition) -> dg.GraphDefinition:
+    """The graph, whose first step and writing step may have other defaults in another code location."""
+
+    @dg.graph(
+        description="Find tracks that are stuck in processing, look for their files, and mark those failed that have "
+        "none.",
+        tags={**OURS, **WRITING},
+    )
+    def cleanup_orphan_tracks() -> None:
+        """Find stale tracks, check their files batch by batch, mark the orphans failed."""
+        found, batches = find()
+        report_cleanup(found, batches.map(check_files).map(mark).collect())
+
+    return cleanup_orphan_tracks
+
+
+def hourly(job: dg.JobDefinition, *, cron: str = EVERY_HOUR, on: bool = True) -> dg.ScheduleDefinition:
+    """The schedule of `job`, the cleanup; `on` unless somebody switches it."""
+    return dg.schedule(
+        job=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
+        description="Cleans up every hour. Skips while no database is configured or another cleanup is under way.",
+    )(cleanup_orphan_tracks_hourly)
+
+
+def cleanup_orphan_tracks_hourly(
+    context: dg.ScheduleEvaluationContext, database: Database
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """One cleanup an hour, and none on top of another.
+
+    After downtime there is one for all the hours missed: Dagster makes up for each only if a schedule has partitions.
+    """
+    if not database.is_configured:
+        yield dg.SkipReason(NOT_CONFIGURED)
+    elif busy := context.instance.get_runs(
+        dg.RunsFilter(
+            job_name="cleanup_orphan_tracks", statuses=UNFINISHED, created_after=datetime.now(UTC) - STUCK_AFTER
+        ),
+        limit=1,
+    ):
+        yield dg.SkipReason(f"Run {busy[0].run_id} of the same job is still queued or running.")
+    else:
+        yield dg.RunRequest()

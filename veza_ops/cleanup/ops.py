@@ -1,0 +1,248 @@
+"""The steps of the cleanup: read the config, call one rule, attach what an operator wants to know."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from veza_ops.cleanup import rules
+from veza_ops.cleanup.asset import of_cleanup
+from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch, Sweep
+from veza_ops.evidence import MARKED, UNVERIFIABLE, WOULD_MARK, Evidence, entry, read_changes
+from veza_ops.findings import TRACKS, report
+from veza_ops.resources import Database, EvidenceStore, Storage
+from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, seconds_since_start, table
+from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, age_hours
+
+
+class FindConfig(dg.Config):
+    """What counts as stale."""
+
+    age_threshold_minutes: int = Field(
+        default=int(ORPHAN_TRACK_AGE_THRESHOLD.total_seconds()) // 60,
+        ge=1,
+        le=366 * 24 * 60,
+        description="Minutes that a track may stay in processing before its file is looked for.",
+    )
+    batch_size: int = Field(
+        default=50_000,
+        ge=1,
+        le=100_000,
+        description="Stale rows in one batch: each is read, checked and written on its own.",
+    )
+
+
+class MarkConfig(dg.Config):
+    """Whether anything is written."""
+
+    dry_run: bool = Field(default=False, description="Only say what would be marked failed; change nothing.")
+
+
+@dg.op(
+    out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)},
+    retry_policy=RETRY,
+    tags={"kind": "postgres"},
+)
+def find_stale_tracks(
+    context: dg.OpExecutionContext, config: FindConfig, database: Database, storage: Storage
+) -> Iterator[dg.Output[Found] | dg.DynamicOutput[StaleBatch]]:
+    """Find the tracks that have been in processing for too long, and lay them out in batches.
+
+    The cutoff is taken once, from the database's clock. Nothing is locked.
+    """
+    if not database.is_configured:
+        context.log.info(NOT_CONFIGURED)
+        yield dg.Output(Found(None), "found", metadata={"stale": 0, "note": NOT_CONFIGURED})
+        return
+    began = time.monotonic()
+    threshold = timedelta(minutes=config.age_threshold_minutes)
+    with plain_failures(context):
+        storage.files().require_root()
+    with plain_failures(), database.begin() as connection:
+        tracks = database.tracks(connection)
+        found = rules.find_stale(
+            connection,
+            tracks,
+            threshold=threshold,
+            batch_size=config.batch_size,
+            sample_size=storage.sample_size,
+        )
+    sweep = found.sweep
+    assert sweep is not None
+    if found.advice:
+        context.log.warning("This run has to read the whole table. An index spares it: %s;", "; ".join(found.advice))
+    context.log.info("%d stale tracks, created before %s UTC", found.stale, sweep.cutoff)
+    yield dg.Output(
+        found,
+        "found",
+        metadata={
+            "stale": found.stale,
+            "batches": len(found.batches),
+            "cutoff": f"{sweep.cutoff} UTC",
+            "sample": len(sweep.sample),
+            "seconds": round(time.monotonic() - began, 3),
+            **({"index_advice": "; ".join(found.advice)} if found.advice else {}),
+        },
+    )
+    for each in found.batches:
+        yield dg.DynamicOutput(
+            each, output_name="batches", mapping_key=f"{each.batch.number:05}", metadata={"rows": each.batch.rows}
+        )
+
+
+@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
+def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage) -> Checked:
+    """Prove the storage, then look for the file of each track of the batch."""
+    began = time.monotonic()
+    with plain_failures(context):
+        with database.begin() as connection:
+            tracks = database.tracks(connection)
+            rows = tracks.read(connection, tracks.stale(stale.sweep.cutoff), stale.batch)
+        checked = rules.check(storage.files(), stale.sweep, stale.batch, rows)
+    context.log.info(
+        "%d present, %d missing, %d unverifiable; %s",
+        checked.present,
+        len(checked.missing),
+        len(checked.unverifiable),
+        checked.proof,
+    )
+    context.add_output_metadata(
+        {
+            "present": checked.present,
+            "missing": len(checked.missing),
+            "unverifiable": len(checked.unverifiable),
+            "proof": str(checked.proof),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+    )
+    return checked
+
+
+@dg.op(retry_policy=RETRY, tags={"kind": "postgres"})
+def mark_orphans_failed(
+    context: dg.OpExecutionContext,
+    checked: Checked,
+    config: MarkConfig,
+    database: Database,
+    storage: Storage,
+    evidence: EvidenceStore,
+) -> Outcome:
+    """Look for each missing file once more, and mark the tracks failed that still are as they were read.
+
+    Each part of the batch is one transaction; what it changes is written down before it is committed.
+    """
+    began = time.monotonic()
+    batch = checked.batch.number
+    records = evidence.of_run(context.run_id, context.instance)
+    outcomes = []
+    with plain_failures(context):
+        if earlier := _marked_earlier(batch, database, records):
+            done, checked = checked.split(earlier)
+            outcomes.append(rules.outcome(done, marked=earlier, dry_run=False))
+        for first_look in checked.parts():
+            part = rules.check_again(storage.files(), first_look)
+            marked: set[str] = set()
+            if part.unverifiable:
+                records.write(UNVERIFIABLE, batch, map(entry, part.unverifiable))
+            if part.missing and config.dry_run:
+                records.write(WOULD_MARK, batch, map(entry, part.missing))
+            elif part.missing:
+                marked = _mark(part, database, records)
+            outcomes.append(rules.outcome(part, marked=marked, dry_run=config.dry_run))
+    outcome = rules.total(outcomes)
+    context.log.info(
+        "dry run: %d would be marked failed" if config.dry_run else "%d marked failed, %d raced",
+        *((outcome.counts.missing,) if config.dry_run else (outcome.counts.marked_failed, outcome.counts.raced)),
+    )
+    context.add_output_metadata(
+        {
+            **asdict(outcome.counts),
+            **_full_lists(records, outcome),
+            "proof": str(outcome.proof),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+    )
+    return outcome
+
+
+def _marked_earlier(batch: int, database: Database, records: Evidence) -> set[str]:
+    """The ids of the rows of a batch that an earlier attempt committed: its first parts, or a part unheard."""
+    written = [read_changes(str(path)) for path in records.files(MARKED, batch)]
+    if not written:
+        return set()
+    with database.begin() as connection:
+        tracks = database.tracks(connection)
+        return {track.id for changes in written for track in tracks.still_as_left(connection, changes)}
+
+
+def _mark(part: Checked, database: Database, records: Evidence) -> set[str]:
+    """Mark the missing of `part` in one transaction; the ids of those that still were as they were read."""
+    reasons = {track.id: reason for track, reason in part.missing}
+    with database.begin() as connection:
+        changes = database.tracks(connection).mark_failed(
+            connection,
+            [track for track, _ in part.missing],
+            cutoff=part.sweep.cutoff,
+            message=part.sweep.message,
+        )
+        if changes:
+            rows = (change._asdict() | {"why": reasons[change.id]} for change in changes)
+            records.write(MARKED, part.batch.number, rows)
+    return {change.id for change in changes}
+
+
+@dg.op(tags={"kind": "dagster"})
+def report_cleanup(
+    context: dg.OpExecutionContext, found: Found, outcomes: list[Outcome], evidence: EvidenceStore
+) -> dict[str, int]:
+    """Add up what became of all batches, and tell the tracks asset: its counts, and whether it is healthy.
+
+    The output is the run's counts.
+    """
+    outcome = rules.total(outcomes)
+    counts = asdict(outcome.counts)
+    context.log.info(", ".join(f"{name} %d" for name in counts), *counts.values())
+    if found.sweep is None:
+        context.add_output_metadata(counts | {"note": NOT_CONFIGURED})
+        return counts
+    metadata = {
+        **counts,
+        **_story(found.sweep, outcome),
+        **_full_lists(evidence.of_run(context.run_id, context.instance), outcome),
+        "seconds": seconds_since_start(context),
+    }
+    context.add_output_metadata(metadata)
+    context.log_event(dg.AssetObservation(TRACKS, metadata=metadata))
+    for finding in of_cleanup(outcome):
+        report(context, finding)
+    return counts
+
+
+def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
+    """What an operator wants to know of a whole run, beside its counts."""
+    ages = {
+        f"{which}_orphan_age_hours": round(age_hours(created_at, sweep.now), 2)
+        for which, created_at in (("oldest", outcome.oldest_orphan), ("newest", outcome.newest_orphan))
+        if created_at
+    }
+    tables = {
+        name: table(rows, sweep.now)
+        for name, rows in (("orphans", outcome.orphans), ("unverifiable_tracks", outcome.unverifiable))
+        if rows
+    }
+    return {
+        "dry_run": outcome.dry_run,
+        "proof": str(outcome.proof) if outcome.counts.stale else "storage not needed: nothing to look for",
+        **ages,
+        **tables,
+    }
+
+
+def _full_lists(records: Evidence, outcome: Outcome) -> dict[str, Any]:
+    """Where the whole lists of `outcome` are, if it came to any."""
+    is_listed = outcome.orphans or outcome.unverifiable
+    return {"full_lists": dg.MetadataValue.path(str(records.of_run))} if is_listed else {}

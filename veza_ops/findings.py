@@ -1,0 +1,86 @@
+"""A question about the library and its answer in plain words, and how an asset check is told of it.
+
+Here are the questions that belong to no single job; each job's own stand in its `asset`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from veza_ops.storage.proof import Proof
+
+TRACKS = dg.AssetKey("tracks")
+TRACK_FILES = dg.AssetKey("track_files")
+ASSETS = frozenset({TRACKS, TRACK_FILES})
+"""What the questions are about: Veza's tracks table, and the files of its tracks."""
+
+STORAGE_PROVEN = dg.AssetCheckSpec(
+    "storage_proven",
+    asset=TRACKS,
+    description="The files seen from here are those that the database describes: of the newest playable tracks, "
+    "most have theirs. An hour without stale tracks needs no proof, and leaves this as it was.",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question about the library, and the answer."""
+
+    check: dg.AssetCheckSpec
+    healthy: bool
+    says: str
+    certain: bool = True
+    """False for an answer that asks to be watched rather than acted on at once."""
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def _result(self) -> dict[str, Any]:
+        return {
+            "asset_key": self.check.asset_key,
+            "check_name": self.check.name,
+            "passed": self.healthy,
+            "description": self.says,
+            "severity": dg.AssetCheckSeverity.ERROR if self.certain else dg.AssetCheckSeverity.WARN,
+            "metadata": self.numbers,
+        }
+
+
+def of_proof(proof: Proof) -> Finding:
+    """What a proof that wasn't refused says."""
+    words = str(proof)
+    return Finding(
+        STORAGE_PROVEN,
+        healthy=proof.sampled > 0,
+        says=f"{words[0].upper()}{words[1:]}.",
+        certain=False,
+        numbers={"sampled": proof.sampled, "seen": proof.seen},
+    )
+
+
+def of_refusal(reason: str) -> Finding:
+    """What a proof that was refused says."""
+    return Finding(STORAGE_PROVEN, healthy=False, says=reason)
+
+
+def unanswered(reason: str, *checks: dg.AssetCheckSpec) -> Iterator[Finding]:
+    """Questions left open for `reason`: nobody may take them for a yes."""
+    return (Finding(check, healthy=False, says=reason, certain=False) for check in checks)
+
+
+def some_tracks(number: int) -> str:
+    """A number of tracks in words."""
+    return "1 track" if number == 1 else f"{number} tracks"
+
+
+def report(context: dg.OpExecutionContext, finding: Finding) -> None:
+    """Tell the check of a finding while a job runs. It stays told if the step fails afterwards."""
+    event = dg.AssetCheckEvaluation(**finding._result)  # noqa: SLF001 - the other half of the class
+    context.log_event(event)  # type: ignore[arg-type]  # it takes every user event, more than its annotation names
+
+
+def asked_for(context: dg.AssetCheckExecutionContext, findings: Iterable[Finding]) -> Iterator[dg.AssetCheckResult]:
+    """Those of `findings` that somebody asked for, as the results of their checks."""
+    keys = context.selected_asset_check_keys
+    return (dg.AssetCheckResult(**each._result) for each in findings if each.check.key in keys)  # noqa: SLF001

@@ -1,0 +1,1 @@
+"""History: old runs are forgotten."""

@@ -1,0 +1,54 @@
+"""What the steps of every job share: how they fail and are tried again, and what they show on the run page."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import dagster as dg
+
+from veza_ops.errors import StorageNotProvenError, VezaOpsError
+from veza_ops.findings import of_refusal, report
+from veza_ops.tracks.row import Judged, age_hours
+
+NOT_CONFIGURED = "No database is configured, so there is nothing to do: set VEZA_DATABASE_URL (or database.url)."
+
+RETRY = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""For faults that pass, such as a connection that was cut. What `plain_failures` knows not to pass fails at once."""
+
+
+@contextmanager
+def plain_failures(context: dg.OpExecutionContext | None = None) -> Iterator[None]:
+    """Fail the step with the plain words of our own errors; only those that pass are tried again.
+
+    With `context`, a storage that isn't proven shows on the tracks asset too.
+    """
+    try:
+        yield
+    except VezaOpsError as error:
+        if context is not None and isinstance(error, StorageNotProvenError):
+            report(context, of_refusal(str(error)))
+        raise dg.Failure(description=str(error), allow_retries=error.passing) from None
+
+
+def seconds_since_start(context: dg.OpExecutionContext) -> float:
+    """How long the run has taken so far."""
+    record = context.instance.get_run_record_by_id(context.run_id)
+    started = record.start_time if record else None
+    return round(time.time() - started, 1) if started else 0.0
+
+
+def table(rows: Sequence[Judged], now: str) -> dg.TableMetadataValue:
+    """Rows as a page shows them."""
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord(
+                {
+                    "id": track.id,
+                    "file_path": track.file_path or "",
+                    "age_hours": round(age_hours(track.created_at, now), 1),
+                    "reason": reason,
+                }
+            )
+            for track, reason in rows
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Veza's files: the only place that looks at them."""

@@ -1,0 +1,1 @@
+"""Veza's database: the only place that speaks to it."""

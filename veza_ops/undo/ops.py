@@ -1,0 +1,115 @@
+"""The steps of the undo: find what cleanups marked, and put back what has its file."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+
+import dagster as dg
+from pydantic import Field
+
+from veza_ops.evidence import MARKED, RESTORED, read_changes
+from veza_ops.resources import Database, EvidenceStore, Storage
+from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, seconds_since_start, table
+from veza_ops.tracks.row import LISTED, Change
+from veza_ops.undo.rules import MarkedBatch, Undone, with_file
+
+
+class FindMarkedConfig(dg.Config):
+    """Which marked tracks are looked at."""
+
+    run_id: str = Field(
+        default="",
+        description="Run whose marks are undone, and no others. Empty: every track that carries the cleanup's message.",
+    )
+    batch_size: int = Field(default=20_000, ge=1, le=100_000, description="Tracks in one batch.")
+
+
+class RestoreConfig(dg.Config):
+    """Whether anything is written."""
+
+    dry_run: bool = Field(default=True, description="Only say what would be restored. Set to false to restore.")
+
+
+@dg.op(out=dg.DynamicOut(MarkedBatch), retry_policy=RETRY, tags={"kind": "postgres"})
+def find_marked_tracks(
+    context: dg.OpExecutionContext, config: FindMarkedConfig, database: Database, evidence: EvidenceStore
+) -> Iterator[dg.DynamicOutput[MarkedBatch]]:
+    """Find the tracks that a cleanup marked failed: those of one run by its evidence, or all by their message."""
+    if not database.is_configured:
+        context.log.info(NOT_CONFIGURED)
+        return
+    with plain_failures(), database.begin() as connection:
+        tracks = database.tracks(connection)
+        now = str(tracks.now(connection))
+        if config.run_id:
+            records = evidence.of_run(config.run_id, context.instance)
+            records.require()
+            paths = enumerate(records.files(MARKED))
+            batches = [MarkedBatch(number, now, evidence=str(path)) for number, path in paths]
+        else:
+            found = tracks.batches(connection, tracks.marked(), size=config.batch_size)
+            batches = [MarkedBatch(batch.number, now, batch) for batch in found]
+    for batch in batches:
+        yield dg.DynamicOutput(batch, mapping_key=f"{batch.number:05}")
+
+
+@dg.op(retry_policy=RETRY, tags={"kind": "postgres"})
+def restore_tracks(
+    context: dg.OpExecutionContext,
+    marked: MarkedBatch,
+    config: RestoreConfig,
+    database: Database,
+    storage: Storage,
+    evidence: EvidenceStore,
+) -> Undone:
+    """Put the tracks of the batch back to processing whose file is there and that still are as they were left."""
+    began = time.monotonic()
+    with plain_failures():
+        changes = read_changes(marked.evidence) if marked.evidence else {}
+        with database.begin() as connection:
+            tracks = database.tracks(connection)
+            if marked.keyset:
+                rows = tracks.read(connection, tracks.marked(), marked.keyset)
+            else:
+                rows = tracks.still_as_left(connection, changes)
+        present, counts = with_file(storage.files(), rows)
+        restored: list[Change] = []
+        if present and not config.dry_run:
+            messages = {identity: change.status_message_before for identity, change in changes.items()}
+            with database.begin() as connection:
+                restored = tracks.restore(connection, (track for track, _ in present), messages)
+                if restored:
+                    evidence.of_run(context.run_id, context.instance).write(
+                        RESTORED, marked.number, (change._asdict() for change in restored)
+                    )
+    changed = max(len(changes) - len(rows), 0)
+    counts = replace(
+        counts,
+        marked=counts.marked + changed,
+        changed=changed,
+        restored=len(restored),
+        raced=0 if config.dry_run else len(present) - len(restored),
+    )
+    ids = {change.id for change in restored}
+    listed = [each for each in present if config.dry_run or each.track.id in ids][:LISTED]
+    context.add_output_metadata(
+        {
+            **asdict(counts),
+            "seconds": round(time.monotonic() - began, 3),
+            **({"tracks": table(listed, marked.now)} if listed else {}),
+        }
+    )
+    return Undone(counts, config.dry_run)
+
+
+@dg.op(tags={"kind": "dagster"})
+def report_restore(context: dg.OpExecutionContext, batches: list[Undone]) -> dict[str, int]:
+    """Add up what became of all batches. The output is the run's counts."""
+    undone = sum(batches, Undone())
+    counts = asdict(undone.counts)
+    context.add_output_metadata(counts | {"dry_run": undone.dry_run, "seconds": seconds_since_start(context)})
+    if undone.dry_run:
+        context.log.info("dry run: %d tracks would be restored, and nothing was changed", undone.counts.present)
+    else:
+        context.log.info(", ".join(f"{name} %d" for name in counts), *counts.values())
+    return counts

@@ -1,0 +1,73 @@
+"""The undo of a cleanup: which of the marked tracks go back to processing, and what became of them.
+
+A track goes back only if its file is there now and it still is as the cleanup left it. Given a run, its evidence
+says which tracks those are and which message they had before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from veza_ops.storage.files import Files
+from veza_ops.storage.look import Verdict
+from veza_ops.tracks.row import Batch, Judged, Track
+
+
+@dataclass(frozen=True)
+class MarkedBatch:
+    """Tracks that a cleanup marked: a batch of the table, or one file of a run's evidence."""
+
+    number: int
+    now: str
+    keyset: Batch | None = None
+    evidence: str | None = None
+
+
+@dataclass(frozen=True)
+class UndoCounts:
+    """What became of the marked tracks.
+
+    ``marked = present + missing + unverifiable + changed``, and, but in a dry run, ``present = restored + raced``.
+    """
+
+    marked: int = 0
+    present: int = 0
+    missing: int = 0
+    unverifiable: int = 0
+    changed: int = 0
+    """No longer as the run left them: changed, restored or deleted since."""
+    raced: int = 0
+    """Changed or locked by somebody else right before the write."""
+    restored: int = 0
+
+    def __add__(self, other: Self) -> "UndoCounts":
+        return UndoCounts(**{name: count + asdict(other)[name] for name, count in asdict(self).items()})
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What became of one batch."""
+
+    counts: UndoCounts = UndoCounts()
+    dry_run: bool = True
+
+    def __add__(self, other: Self) -> "Undone":
+        return Undone(self.counts + other.counts, other.dry_run)
+
+
+def with_file(files: Files, tracks: Sequence[Track]) -> tuple[list[Judged], UndoCounts]:
+    """Those of `tracks` whose file is there, and the counts of all of them."""
+    looks = files.look(track.file_path for track in tracks)
+    present = [
+        Judged(track, "its file is there")
+        for track, look in zip(tracks, looks, strict=True)
+        if look.verdict is Verdict.PRESENT
+    ]
+    verdicts = [look.verdict for look in looks]
+    counts = UndoCounts(
+        marked=len(tracks),
+        present=len(present),
+        missing=verdicts.count(Verdict.MISSING),
+        unverifiable=verdicts.count(Verdict.UNVERIFIABLE),
+    )
+    return present, counts

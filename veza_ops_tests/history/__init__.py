@@ -1,0 +1,1 @@
+"""The forgetting of old runs."""

@@ -1,0 +1,115 @@
+"""Old runs are forgotten for good, and no others, in a Dagster home that lasts."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from veza_ops_tests.library import Library, run_job
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster home of the test's own."""
+    (tmp_path / "home").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
+        yield instance
+
+
+def age(instance: dg.DagsterInstance, run_id: str, **by: float) -> str:
+    """Let a run have finished some time ago."""
+    path = Path(instance.storage_directory()).parent / "history" / "runs.db"
+    moment = datetime.now(UTC).replace(tzinfo=None) - timedelta(**by)
+    with sa.create_engine(f"sqlite:///{path}").begin() as connection:
+        connection.execute(
+            sa.text("UPDATE runs SET create_timestamp = :at, update_timestamp = :at WHERE run_id = :run_id"),
+            {"at": moment, "run_id": run_id},
+        )
+    return run_id
+
+
+def left_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What is left on disk that bears the run's id."""
+    home = Path(instance.storage_directory()).parent
+    return [str(path.relative_to(home)) for path in home.rglob(f"*{run_id}*")]
+
+
+def prune(instance: dg.DagsterInstance, **history: int) -> dict[str, int]:
+    result = run_job(None, instance, job="prune_history", history=history)
+    assert result.success
+    output = result.output_for_node("remove_old_runs")
+    assert isinstance(output, dict)
+    return output
+
+
+def test_a_run_older_than_the_limit_is_removed_with_all_that_it_left(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    library.add_ghost()
+    old = age(instance, run_job(library, instance).run_id, days=31)
+    young = age(instance, run_job(library, instance).run_id, days=29)
+    assert any("veza_ops" in str(path) for path in (Path(instance.storage_directory()) / old).rglob("*"))
+    assert prune(instance) == {"cleanup_orphan_tracks": 1}
+    assert instance.get_run_by_id(old) is None
+    assert left_of(instance, old) == []
+    assert instance.get_run_by_id(young)
+    assert left_of(instance, young)
+    assert library.rows()  # Veza's tracks are none of its business
+
+
+def test_evidence_that_is_kept_elsewhere_goes_with_its_run(
+    library: Library, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    library.add_ghost()
+    elsewhere = {"folder": str(tmp_path / "evidence")}
+    old = age(instance, run_job(library, instance, evidence=elsewhere).run_id, days=31)
+    (kept,) = (tmp_path / "evidence").iterdir()
+    assert kept.name == old
+    result = run_job(None, instance, job="prune_history", evidence=elsewhere)
+    assert result.success
+    assert list((tmp_path / "evidence").iterdir()) == []
+
+
+def test_a_run_that_failed_is_removed_and_one_that_never_finished_is_not(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    failed = age(instance, run_job(library, instance, database={"tracks_table": "nowhere"}).run_id, days=31)
+    unfinished = run_job(library, instance).run_id
+    instance.report_engine_event("as if it were running", instance.get_run_by_id(unfinished))
+    path = Path(instance.storage_directory()).parent / "history" / "runs.db"
+    with sa.create_engine(f"sqlite:///{path}").begin() as connection:
+        connection.execute(sa.text("UPDATE runs SET status = 'STARTED' WHERE run_id = :id"), {"id": unfinished})
+    age(instance, unfinished, days=31)
+    assert prune(instance) == {"cleanup_orphan_tracks": 1}
+    assert instance.get_run_by_id(failed) is None
+    assert instance.get_run_by_id(unfinished)
+
+
+def test_runs_of_another_code_location_stay(instance: dg.DagsterInstance) -> None:
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def of_somebody_else() -> None:
+        nothing()
+
+    theirs = age(instance, of_somebody_else.execute_in_process(instance=instance).run_id, days=365)
+    assert prune(instance) == {}
+    assert instance.get_run_by_id(theirs)
+
+
+def test_no_more_than_so_many_are_removed_at_a_time_the_oldest_first(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    runs = [age(instance, run_job(library, instance).run_id, days=days) for days in (40, 60, 50)]
+    assert prune(instance, max_runs=2) == {"cleanup_orphan_tracks": 2}
+    assert [run for run in runs if instance.get_run_by_id(run)] == [runs[0]]
+
+
+def test_nothing_is_removed_when_everything_is_to_be_kept(library: Library, instance: dg.DagsterInstance) -> None:
+    old = age(instance, run_job(library, instance).run_id, days=10_000)
+    assert prune(instance, keep_days=0) == {}
+    assert instance.get_run_by_id(old)

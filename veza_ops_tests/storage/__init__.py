@@ -1,0 +1,1 @@
+"""Veza's files, as veza-ops sees them."""

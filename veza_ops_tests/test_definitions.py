@@ -1,0 +1,57 @@
+"""What the environment says holds until run config says otherwise, field by field."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from veza_ops.definitions import build_defs
+from veza_ops.resources import Database, History, Storage
+
+
+@dg.op
+def see(database: Database, storage: Storage, history: History) -> list[Any]:
+    return [database.url, database.tracks_table, storage.root, storage.sample_size, history.keep_days, history.max_runs]
+
+
+def seen(**resources: dict[str, Any]) -> list[Any]:
+    @dg.job(resource_defs=dict(build_defs().resources or {}))
+    def look() -> None:
+        see()
+
+    config = {"resources": {name: {"config": values} for name, values in resources.items()}}
+    output = look.execute_in_process(run_config=config).output_for_node("see")
+    assert isinstance(output, list)
+    return output
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VEZA_DATABASE_URL", "postgresql://here/veza")
+    monkeypatch.setenv("VEZA_STORAGE_ROOT", "/srv/veza")
+    monkeypatch.setenv("VEZA_KEEP_RUNS_DAYS", "365")
+
+
+def test_without_an_environment_the_defaults_hold() -> None:
+    assert seen() == ["", "tracks", "", 20, 30, 1000]
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_environment_holds_for_what_run_config_leaves_out() -> None:
+    assert seen() == ["postgresql://here/veza", "tracks", "/srv/veza", 20, 365, 1000]
+    assert seen(
+        database={"tracks_table": "songs"}, storage={"sample_size": 0}, history={"max_runs": 5}
+    ) == ["postgresql://here/veza", "songs", "/srv/veza", 0, 365, 5]  # fmt: skip
+
+
+@pytest.mark.usefixtures("environment")
+def test_run_config_overrides_the_environment() -> None:
+    overridden = seen(database={"url": "postgresql://there/veza"}, storage={"root": "/mnt"}, history={"keep_days": 7})
+    assert overridden == ["postgresql://there/veza", "tracks", "/mnt", 20, 7, 1000]
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_value_of_the_environment_shows_in_no_config() -> None:
+    resource = (build_defs().resources or {})["database"]
+    assert "postgresql://here" not in repr(resource.model_dump()) + repr(resource)
+    assert resource.__doc__ == Database.__doc__

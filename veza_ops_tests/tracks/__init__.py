@@ -1,0 +1,1 @@
+"""Veza's database, as veza-ops sees it."""

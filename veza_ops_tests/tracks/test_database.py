@@ -1,0 +1,180 @@
+"""The connection: its errors are plain, its secrets are kept, its faults that pass are tried again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from veza_ops.errors import ConfigurationError, DatabaseRefusedError, DatabaseUnavailableError
+from veza_ops.resources import Database
+from veza_ops.tracks.database import create_engine, parse_url, plain_errors
+from veza_ops_tests.library import Library, counts, failure, run_job
+
+SECRET = "hunter2%40home"
+PLAIN_SECRET = "hunter2@home"
+
+
+@contextmanager
+def open_database(library: Library) -> Iterator[Database]:
+    """The resource over `library`, impatient, as long as a run would have it."""
+    database = Database(url=library.url, statement_timeout_seconds=2, lock_timeout_seconds=1)
+    with database.yield_for_execution(dg.build_init_resource_context()):
+        yield database
+
+
+def everything_said(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> str:
+    """All that a run left behind for people to read: events, errors with their traces, logs."""
+    return "\n".join(str(entry) for entry in instance.all_logs(result.run_id))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("not a url", "is not an address"),
+        (f"postgresql://u:{SECRET}@h:port/db", "is not an address"),
+        (f"mysql://u:{SECRET}@h/db", "starts with mysql://"),
+        (f"sqlite:///{SECRET}", "speaks PostgreSQL only"),
+        (f"postgresql://u:{PLAIN_SECRET}@h/db", "percent-encode"),
+        ("postgresql://u:p@hunter2/word@h/db", "percent-encode"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_showing_it(url: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        parse_url(url)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_the_usual_ways_to_write_an_address_are_taken(scheme: str) -> None:
+    assert parse_url(f" {scheme}://u:{SECRET}@h/db\n").password == PLAIN_SECRET
+
+
+def test_a_server_that_is_down_is_named_and_the_password_is_nowhere(instance: dg.DagsterInstance) -> None:
+    url = f"postgresql://veza:{SECRET}@127.0.0.1:1/veza?sslpassword={SECRET}"
+    result = run_job(None, instance, database={"url": url})
+    assert failure(result).startswith("No connection to database veza (veza@127.0.0.1:1)")
+    said = everything_said(result, instance)
+    assert "Connection refused" in said
+    assert PLAIN_SECRET not in said
+    assert SECRET not in said.replace(url, "")  # Dagster shows run config as it was given: hence {env: ...}
+
+
+def test_a_server_that_is_down_is_tried_four_times_and_a_wrong_database_once(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    down = run_job(None, instance, database={"url": "postgresql://veza@127.0.0.1:1/veza"})
+    wrong = run_job(library, instance, database={"url": library.url.replace(library.database, "nowhere")})
+    assert "No login" in failure(wrong)
+    assert '"nowhere" does not exist' in failure(wrong)
+    attempts = [
+        [event.event_type_value for event in result.all_events if "STEP_" in event.event_type_value]
+        for result in (down, wrong)
+    ]
+    assert attempts[0].count("STEP_UP_FOR_RETRY") == 3
+    assert "STEP_UP_FOR_RETRY" not in attempts[1]
+
+
+def test_an_option_that_no_connection_knows_is_named_and_not_tried_again(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    separator = "&" if "?" in library.url else "?"
+    result = run_job(None, instance, database={"url": f"{library.url}{separator}colour=red"})
+    assert "colour" in failure(result)
+    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
+def test_the_password_stays_out_of_what_the_server_says_of_it(library: Library) -> None:
+    url = sa.make_url(library.url).set(password="quick")
+    engine = create_engine(library.url, connect_timeout_seconds=5, statement_timeout_seconds=5, lock_timeout_seconds=5)
+    with pytest.raises(DatabaseRefusedError) as caught, plain_errors(url), engine.begin() as connection:
+        connection.exec_driver_sql("SELECT quick_brown_fox")
+    engine.dispose()
+    assert "***_brown_fox" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "error", "said"),
+    [
+        ("SELECT pg_sleep(10)", DatabaseUnavailableError, "statement_timeout_seconds"),
+        ("LOCK TABLE tracks", DatabaseUnavailableError, "in the way"),
+        ("SELECT pg_terminate_backend(pg_backend_pid())", DatabaseUnavailableError, "it was cut"),
+        ("SELECT 1/0", DatabaseRefusedError, "division by zero"),
+        ("DO 'BEGIN SET ROLE reader; PERFORM * FROM tracks; END'", DatabaseRefusedError, "GRANT SELECT, UPDATE"),
+    ],
+)
+def test_each_kind_of_fault_has_its_own_words(
+    statement: str, error: type[Exception], said: str, library: Library
+) -> None:
+    library.execute("DO 'BEGIN CREATE ROLE reader; EXCEPTION WHEN duplicate_object THEN NULL; END'")
+    with library.engine.begin() as api, open_database(library) as database:
+        api.execute(sa.text("SELECT * FROM tracks LIMIT 1"))  # holds up a lock on the whole table
+        with pytest.raises(error, match=said), database.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the database system is starting up",
+        "the database system is not yet accepting connections",
+        "the database system is shutting down",
+        "the database system is in recovery mode",
+        "sorry, too many clients already",
+        "remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        "terminating connection due to administrator command",
+    ],
+)
+def test_a_server_that_is_busy_with_itself_is_one_to_try_again(said: str) -> None:
+    """Its own words: most of these states last too short a time to be met on purpose."""
+    refusal = psycopg.OperationalError(f'connection to server on socket "/run/.s.PGSQL.5432" failed: FATAL:  {said}')
+    with pytest.raises(DatabaseUnavailableError), plain_errors(sa.make_url("postgresql://veza@db/veza")):
+        raise sa.exc.OperationalError(None, None, refusal)
+
+
+def test_the_sessions_name_themselves_and_keep_to_their_time_outs(library: Library) -> None:
+    with open_database(library) as database, database.begin() as connection:
+        said = [
+            connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+            for name in ("application_name", "statement_timeout", "lock_timeout", "TimeZone")
+        ]
+    assert said == ["veza-ops", "2s", "1s", "UTC"]
+
+
+def test_settings_hold_for_a_transaction_and_not_for_the_session(library: Library) -> None:
+    with open_database(library) as database:
+        with database.begin() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, psycopg.Connection)
+        assert raw.execute("SHOW statement_timeout").fetchone() == ("0",)
+        raw.rollback()
+
+
+def test_a_connection_that_is_cut_in_mid_run_is_made_again(library: Library, instance: dg.DagsterInstance) -> None:
+    ghost = library.add_ghost()
+    # Cuts the session that writes, once: the second attempt goes through.
+    library.execute("CREATE SEQUENCE writes")
+    library.execute(
+        "CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF nextval('writes') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NEW; END $$"
+    )
+    library.execute("CREATE TRIGGER cut BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION cut()")
+    assert counts(run_job(library, instance))["marked_failed"] == 1
+    assert library.status(ghost) == "failed"
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    ["CHECK (status <> 'failed')", "CHECK (length(status_message) < 10)"],
+)
+def test_a_value_that_the_table_does_not_take_fails_the_run_and_changes_nothing(
+    constraint: str, library: Library, instance: dg.DagsterInstance
+) -> None:
+    library.add_ghost()
+    library.execute(f"ALTER TABLE tracks ADD CONSTRAINT no_way {constraint}")
+    before = library.rows()
+    assert "no_way" in failure(run_job(library, instance))
+    assert library.rows() == before
