@@ -28,10 +28,11 @@ dev: $(READY) ## Look at the demo's cleanups in the web UI (PORT=3000)
 screenshots: $(READY) ## Take the pictures of the documentation (needs chromium and chromedriver)
 	$(BIN)/python -m demo.screenshots
 
-check: $(READY) ## Lint, check formatting and types, validate the definitions
+check: $(READY) ## Lint, check formatting, types and who imports whom, validate the definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/dagster definitions validate
 	$(BIN)/dg check defs
 

@@ -9,11 +9,11 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, orphan_message
 
 from demo.pipeline import JOB, PROJECT, Cleanup, DemoError, Pipeline, fresh_folder
 from demo.processes import none_left_running
 from demo.veza import Fate, Song, UploadFailedError, Veza
+from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, orphan_message
 
 FOLDER = PROJECT / ".demo"
 

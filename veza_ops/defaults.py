@@ -24,6 +24,9 @@ def with_defaults(model: type[Model], values: Mapping[str, Any]) -> type[Model]:
     """
     if not values:
         return model
+    if unknown := values.keys() - model.model_fields.keys():
+        names = ", ".join(sorted(unknown))
+        raise ConfigurationError(f"{model.__name__} has no {names}, only {', '.join(model.model_fields)}.")
     fields = {name: copy(model.model_fields[name]) for name in values}
     plain = {name: value for name, value in values.items() if not isinstance(value, dg.EnvVar)}
     if secrets := [name for name in plain if fields[name].json_schema_extra == SECRET]:

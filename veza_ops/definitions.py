@@ -17,6 +17,7 @@ from veza_ops.cleanup.job import EVERY_HOUR, cleanup_orphan_tracks, hourly
 from veza_ops.cleanup.loads import on_load
 from veza_ops.cleanup.ops import FindConfig, MarkConfig, find_stale_tracks, mark_orphans_failed
 from veza_ops.defaults import checks_with, op_with, with_defaults
+from veza_ops.errors import ConfigurationError
 from veza_ops.executors import IN_ONE_PROCESS, chosen_in_run_config
 from veza_ops.history.job import nightly, prune_history
 from veza_ops.resources import Alerts, Database, EvidenceStore, History, Storage
@@ -66,6 +67,8 @@ def from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
 
 def build_defs(settings: Settings = Settings()) -> dg.Definitions:
     """The inventory, made anew, with what `settings` and the environment say. Raises ConfigurationError."""
+    if unknown := settings.resources.keys() - RESOURCES.keys():
+        raise ConfigurationError(f"There is no resource {', '.join(sorted(unknown))}, only {', '.join(RESOURCES)}.")
     executor = chosen_in_run_config(settings.executor)
     find, mark = with_defaults(FindConfig, settings.find), with_defaults(MarkConfig, settings.mark)
     steps = op_with(find_stale_tracks, find), op_with(mark_orphans_failed, mark)

@@ -44,14 +44,16 @@ def chosen_in_run_config(default: Mapping[str, Any] = IN_ONE_PROCESS) -> dg.Exec
         executor, settings = chosen(config)
         return [*executor.get_requirements(settings)]
 
-    @dg.executor(
-        name="chosen_in_run_config",
-        config_schema=dg.Field(
-            dg.Selector({name: each.config_schema.as_field() for name, each in executors.items()}),  # type: ignore[no-untyped-call]
-            default_value=default,
-        ),
-        requirements=requirements,
-    )
+    schema = dg.Selector({name: each.config_schema.as_field() for name, each in executors.items()})  # type: ignore[no-untyped-call]
+    try:
+        field = dg.Field(schema, default_value=default)
+    except dg.DagsterInvalidConfigError:  # it repeats the value, which may be a secret in the wrong place
+        raise ConfigurationError(
+            f"The settings of the executor {next(iter(default))} aren't those that it takes. The Launchpad shows them "
+            "under execution.config."
+        ) from None
+
+    @dg.executor(name="chosen_in_run_config", config_schema=field, requirements=requirements)
     def create(context: dg.InitExecutorContext) -> dg.Executor:
         executor, settings = chosen(context.executor_config)
         assert executor.executor_creation_fn is not None

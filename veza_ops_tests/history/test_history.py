@@ -7,7 +7,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from veza_ops.findings import TRACKS
+from veza_ops.history.removal import old_runs
+from veza_ops.runs import CHECKS_JOB, OURS
 from veza_ops_tests.library import Library, run_job
 
 
@@ -99,6 +103,31 @@ def test_runs_of_another_code_location_stay(instance: dg.DagsterInstance) -> Non
     theirs = age(instance, of_somebody_else.execute_in_process(instance=instance).run_id, days=365)
     assert prune(instance) == {}
     assert instance.get_run_by_id(theirs)
+
+
+def test_in_a_code_location_that_others_share_our_runs_are_old_and_theirs_are_not_ours(
+    instance: dg.DagsterInstance,
+) -> None:
+    def add(job: str, tags: dict[str, str], days: float, checks: frozenset[dg.AssetCheckKey] | None = None) -> str:
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("shared"), "__repository__"), job)
+        run = dg.DagsterRun(
+            job,
+            status=dg.DagsterRunStatus.SUCCESS,
+            tags=tags,
+            remote_job_origin=origin,
+            asset_check_selection=checks,
+        )
+        instance.add_run(run)
+        return age(instance, run.run_id, days=days)
+
+    for number in range(5):  # older than ours, and more than are removed at a time
+        add("of_their_own", {}, 100 + number)
+    ours = [add("cleanup_orphan_tracks", OURS, 50), add("cleanup_orphan_tracks", OURS, 40)]
+    checks = add(CHECKS_JOB, {}, 45, frozenset({dg.AssetCheckKey(TRACKS, "storage_proven")}))
+    before = datetime.now(UTC) - timedelta(days=30)
+    found = [record.dagster_run.run_id for record in old_runs(instance, "__repository__@shared", before, limit=4)]
+    assert set(found) == {*ours, checks}
+    assert not list(old_runs(instance, "__repository__@another", before, limit=4))
 
 
 def test_no_more_than_so_many_are_removed_at_a_time_the_oldest_first(

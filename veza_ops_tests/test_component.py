@@ -1,0 +1,196 @@
+"""The inventory in other people's code locations: what YAML sets there, and what it can't be made to say."""
+
+import inspect
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster.components.resolved.errors import ResolutionException
+from pydantic import ValidationError
+
+from veza_ops.component import VezaOps
+from veza_ops.definitions import Settings, build_defs, defs
+from veza_ops.errors import ConfigurationError
+from veza_ops_tests.library import Library, counts
+
+SECRET = "s3cr3t-0f-the-l1brary"
+URL = f"postgresql://veza_ops:{SECRET}@db.example/veza"
+
+
+def load(yaml: str = "{}", **environment: str) -> dg.Definitions:
+    """The definitions that a file with these attributes makes, templates filled in from an environment."""
+    component: VezaOps = VezaOps.resolve_from_yaml(inspect.cleandoc(yaml), scope={"env": environment})
+    return component.build_defs(dg.ComponentTree.for_test().load_context)
+
+
+def run(
+    loaded: dg.Definitions, instance: dg.DagsterInstance, ops: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, int]:
+    """The counts of a cleanup, with run config for some fields of its steps."""
+    config = {"ops": {name: {"config": dict(fields)} for name, fields in (ops or {}).items()}}
+    job = loaded.resolve_job_def("cleanup_orphan_tracks")
+    return counts(job.execute_in_process(run_config=config, instance=instance))
+
+
+@pytest.fixture
+def here(library: Library, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """The test's library, in variables of somebody's choice."""
+    monkeypatch.setenv("THEIR_DATABASE", library.url)
+    monkeypatch.setenv("VEZA_STORAGE_ROOT", str(library.root))
+    return library
+
+
+def names(loaded: dg.Definitions) -> list[set[str]]:
+    repository = loaded.get_repository_def()
+    return [
+        {job.name for job in repository.get_all_jobs()},
+        {schedule.name for schedule in repository.schedule_defs},
+        {sensor.name for sensor in repository.sensor_defs},
+        {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()},
+        {key.to_user_string() for key in repository.asset_graph.asset_check_keys},
+        set(repository.get_top_level_resources()),
+    ]
+
+
+def test_without_attributes_it_is_the_whole_inventory() -> None:
+    assert names(load()) == names(defs)
+    assert all(names(defs))
+
+
+def test_each_call_gives_an_inventory_of_its_own() -> None:
+    assert build_defs() is not build_defs()
+    assert names(build_defs()) == names(defs)
+
+
+def test_the_clock_and_the_sensor_are_as_set() -> None:
+    loaded = load("""
+        schedule: {cron: "*/30 * * * *", enabled: false}
+        on_load: false
+        """)
+    schedule = loaded.resolve_schedule_def("cleanup_orphan_tracks_hourly")
+    assert schedule.cron_schedule == "*/30 * * * *"
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    sensor = loaded.resolve_sensor_def("cleanup_orphan_tracks_on_load")
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+
+
+def test_a_setting_holds_until_run_config_overrides_it_field_by_field(
+    here: Library, instance: dg.DagsterInstance
+) -> None:
+    here.add_ghost(age=timedelta(minutes=80))
+    for _ in range(3):
+        here.add_ghost(age=timedelta(minutes=100))
+    loaded = load("""
+        age_threshold_minutes: 90
+        batch_size: 2
+        dry_run: true
+        database: {url: {env: THEIR_DATABASE}}
+        """)
+    looked = {"stale": 3, "present": 0, "missing": 3, "unverifiable": 0, "raced": 0, "marked_failed": 0}
+    assert run(loaded, instance) == looked
+    assert run(loaded, instance, {"find_stale_tracks": {"batch_size": 1}}) == looked
+    longer = {"find_stale_tracks": {"age_threshold_minutes": 60}}
+    assert run(loaded, instance, longer) == looked | {"stale": 4, "missing": 4}
+    assert run(loaded, instance, {"mark_orphans_failed": {"dry_run": False}})["marked_failed"] == 3
+
+
+def test_the_checks_look_with_the_same_threshold(here: Library) -> None:
+    here.add_ghost(age=timedelta(minutes=80))
+
+    def ask(minutes: int) -> dict[str, bool | None]:
+        loaded = load(f"{{age_threshold_minutes: {minutes}, database: {{url: {{env: THEIR_DATABASE}}}}}}")
+        job = loaded.resolve_implicit_global_asset_job_def()
+        keys = [key for key in loaded.resolve_asset_graph().asset_check_keys if key.asset_key.path == ["tracks"]]
+        result = job.get_subset(asset_check_selection=set(keys)).execute_in_process()
+        return {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
+
+    assert ask(90)["no_orphan_left"]
+    assert not ask(60)["no_orphan_left"]
+
+
+def test_the_executor_is_the_default_of_every_job() -> None:
+    loaded = load("executor: {multiprocess: {max_concurrent: 3}}")
+    for job in ("cleanup_orphan_tracks", "restore_orphan_tracks", "audit_track_files", "prune_history"):
+        config = dg.validate_run_config(loaded.resolve_job_def(job))
+        assert config["execution"]["chosen_in_run_config"]["multiprocess"]["max_concurrent"] == 3
+
+
+def test_the_fields_of_resources_are_values_templates_or_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAYS", "7")
+    monkeypatch.setenv("VEZA_ALERT_MAX_MISSING", "5")
+    loaded = load(
+        """
+        storage:
+          root: "{{ env.UPLOADS }}"
+          path_map: {/app: "{{ env.UPLOADS }}/app"}
+          sample_size: "{{ env.SAMPLE }}"
+        history: {keep_days: {env: DAYS}}
+        alerts: {web_url: "https://dagster.example"}
+        """,
+        UPLOADS="/srv/veza",
+        SAMPLE="30",
+    )
+    seen: dict[str, Any] = {}
+
+    @dg.op(required_resource_keys={"storage", "history", "alerts"})
+    def see(context: dg.OpExecutionContext) -> None:
+        seen.update(storage=context.resources.storage, history=context.resources.history)
+        seen.update(alerts=context.resources.alerts)
+
+    @dg.job(resource_defs=dict(loaded.resources or {}))
+    def look() -> None:
+        see()
+
+    assert look.execute_in_process().success
+    assert seen["storage"].root == "/srv/veza"
+    assert seen["storage"].path_map == {"/app": "/srv/veza/app"}
+    assert seen["storage"].sample_size == 30
+    assert seen["history"].keep_days == 7
+    assert (seen["alerts"].web_url, seen["alerts"].max_missing) == ("https://dagster.example", 5)
+
+
+# -- what is wrong is named, and no value is repeated ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("yaml", "named"),
+    [
+        ("database: {url: '{{ env.WRONG }}'}", "Database.url holds a secret"),
+        (f"database: {{url: '{URL}'}}", "Database.url holds a secret"),
+        ("alerts: {urls: '{{ env.WRONG }}'}", "Alerts.urls holds a secret"),
+        ("database: '{{ env.WRONG }}'", "set by its fields"),
+        ("age_threshold_minutes: 0", "age_threshold_minutes: Input should be greater than or equal to 1"),
+        ("age_threshold_minutes: '{{ env.WRONG }}'", "age_threshold_minutes\n  Input should be a valid integer"),
+        ("batch_size: 1000000", "batch_size: Input should be less than or equal to 100000"),
+        ("on_load: '{{ env.WRONG }}'", "on_load\n  Input should be a valid boolean"),
+        ("schedule: {cron: '{{ env.WRONG }}'}", "no cron expression"),
+        ("schedule: {enabled: '{{ env.WRONG }}'}", "enabled\n  Input should be a valid boolean"),
+        ("executor: {'{{ env.WRONG }}': {}}", "The executor is to be one of in_process, multiprocess"),
+        ("executor: {multiprocess: {max_concurrent: '{{ env.WRONG }}'}}", "settings of the executor multiprocess"),
+        ("storage: {sample_size: '{{ env.WRONG }}'}", "sample_size: Input should be a valid integer"),
+        ("storage: {path_map: '{{ env.WRONG }}'}", "path_map: Input should be a valid dictionary"),
+        ("storage: {look_timeout_seconds: {env: WRONG}}", "look_timeout_seconds"),
+        ("storage: {rot: /srv}", "rot"),
+        ("tresold: 90", "tresold"),
+    ],
+)
+def test_a_wrong_setting_is_named_without_its_value(yaml: str, named: str) -> None:
+    with pytest.raises((ConfigurationError, ValidationError, ResolutionException)) as caught:
+        load(yaml, WRONG=URL)
+    said = str(caught.value)
+    assert named in said
+    assert SECRET not in said.replace(yaml, "")
+
+
+def test_a_setting_that_python_misspells_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="History has no keep_day"):
+        build_defs(Settings(resources={"history": {"keep_day": 3}}))
+    with pytest.raises(ConfigurationError, match="no resource datbase"):
+        build_defs(Settings(resources={"datbase": {}}))
+
+
+def test_a_component_made_in_python_is_checked_as_well() -> None:
+    with pytest.raises(ValidationError):
+        VezaOps(batch_size="many")  # type: ignore[arg-type]
