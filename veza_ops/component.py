@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from veza_ops.cleanup.checks import library_health
 from veza_ops.cleanup.job import EVERY_HOUR
-from veza_ops.cleanup.ops import FindConfig, MarkConfig
-from veza_ops.definitions import Settings, build_defs
+from veza_ops.cleanup.ops import FindConfig, MarkConfig, find_stale_tracks, mark_orphans_failed
+from veza_ops.definitions import Model, build_defs, resource_types, with_defaults
 from veza_ops.errors import ConfigurationError
-from veza_ops.executors import IN_ONE_PROCESS
-from veza_ops.resources import Alerts, Database, EvidenceStore, History, Storage
+from veza_ops.executors import IN_ONE_PROCESS, chosen_in_run_config, installed
+from veza_ops.resources import SECRET, Alerts, Database, EvidenceStore, History, Storage
 
 _SAYS_NO_VALUE = ConfigDict(hide_input_in_errors=True)
 """A value may have come from the environment, by a template in the wrong place."""
@@ -93,20 +94,67 @@ class VezaOps(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - the hook's signature
         """Dagster's hook: the inventory as set here. Raises ConfigurationError."""
+        _require_cron(self.schedule.cron)
+        find = _set(FindConfig, {"age_threshold_minutes": self.age_threshold_minutes, "batch_size": self.batch_size})
+        mark = _set(MarkConfig, {"dry_run": self.dry_run})
         return build_defs(
-            Settings(
-                cron=self.schedule.cron,
-                scheduled=self.schedule.enabled,
-                on_load=self.on_load,
-                find={"age_threshold_minutes": self.age_threshold_minutes, "batch_size": self.batch_size},
-                mark={"dry_run": self.dry_run},
-                executor=self.executor,
-                resources={
-                    "database": self.database,
-                    "storage": self.storage,
-                    "evidence": self.evidence,
-                    "history": self.history,
-                    "alerts": self.alerts,
-                },
-            )
+            find=_configured(find_stale_tracks, find),
+            mark=_configured(mark_orphans_failed, mark),
+            checks=dg.AssetChecksDefinition.create(
+                keys_by_input_name=library_health.keys_by_input_name,
+                node_def=_configured(library_health.op, find),
+                check_specs_by_output_name=library_health.check_specs_by_output_name,
+                can_subset=library_health.can_subset,
+            ),
+            executor=_executor(self.executor),
+            cron=self.schedule.cron,
+            scheduled=self.schedule.enabled,
+            on_load=self.on_load,
+            resources={name: _set(kind, getattr(self, name))() for name, kind in resource_types().items()},
         )
+
+
+def _set(model: type[Model], values: Mapping[str, Any]) -> type[Model]:
+    """`model` with `values`, or references to variables, as defaults.
+
+    Raises ConfigurationError, without the value, for one that the field doesn't take. A field that holds a secret
+    takes nothing but a reference.
+    """
+    plain = {name: value for name, value in values.items() if not isinstance(value, dg.EnvVar)}
+    if secrets := [name for name in plain if model.model_fields[name].json_schema_extra == SECRET]:
+        raise ConfigurationError(
+            f"{model.__name__}.{secrets[0]} holds a secret, so it is given as a reference to a variable of the "
+            "environment: {env: NAME}. A template such as {{ env.NAME }} would put the value itself there."
+        )
+    try:
+        checked = model(**plain)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ConfigurationError(f"{model.__name__} can't be set so. {wrong}.") from None
+    return with_defaults(model, {**values, **{name: getattr(checked, name) for name in plain}})
+
+
+def _configured(op: dg.OpDefinition, config: type[dg.Config]) -> dg.OpDefinition:
+    """`op`, its config with the defaults of `config`, which has the same fields as its own."""
+    return op.configured(lambda given: given, name=op.name, config_schema=config.to_config_schema().as_field())
+
+
+def _executor(default: Mapping[str, Any]) -> dg.ExecutorDefinition:
+    """The executor of all jobs, with another default. Raises ConfigurationError, without the settings."""
+    try:
+        return chosen_in_run_config(default)
+    except dg.DagsterInvalidConfigError:
+        raise ConfigurationError(
+            f"The executor is to be one of {', '.join(installed())}, with settings that it takes: those that the "
+            "Launchpad shows under execution.config. Celery and Kubernetes need dagster-celery and dagster-k8s here."
+        ) from None
+
+
+def _require_cron(text: str) -> None:
+    """Raises ConfigurationError, without the text, for one that is no cron expression."""
+    try:
+        dg.ScheduleDefinition(job_name="any", cron_schedule=text)
+    except dg.DagsterInvalidDefinitionError:
+        raise ConfigurationError(
+            'The schedule\'s cron is no cron expression of five fields, like "*/30 * * * *".'
+        ) from None

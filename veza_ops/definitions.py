@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from copy import copy
+from typing import Any, TypeVar
 
 import dagster as dg
+from pydantic import BaseModel, create_model
 
 from veza_ops.alerts.sensor import alert_on_trouble
 from veza_ops.audit import asset as track_files
@@ -14,78 +15,75 @@ from veza_ops.audit.job import audit_track_files, weekly
 from veza_ops.cleanup import asset as tracks
 from veza_ops.cleanup.checks import library_health
 from veza_ops.cleanup.job import EVERY_HOUR, cleanup_orphan_tracks, hourly
-from veza_ops.cleanup.loads import on_load
-from veza_ops.cleanup.ops import FindConfig, MarkConfig, find_stale_tracks, mark_orphans_failed
-from veza_ops.defaults import checks_with, op_with, with_defaults
-from veza_ops.errors import ConfigurationError
-from veza_ops.executors import IN_ONE_PROCESS, chosen_in_run_config
+from veza_ops.cleanup.loads import each_load
+from veza_ops.cleanup.ops import find_stale_tracks, mark_orphans_failed
+from veza_ops.executors import chosen_in_run_config
 from veza_ops.history.job import nightly, prune_history
 from veza_ops.resources import Alerts, Database, EvidenceStore, History, Storage
 from veza_ops.undo.job import restore_orphan_tracks
 
-RESOURCES: Mapping[str, type[dg.ConfigurableResource[Any]]] = {
-    "database": Database,
-    "storage": Storage,
-    "evidence": EvidenceStore,
-    "history": History,
-    "alerts": Alerts,
-}
-
-VARIABLES = {
-    "database": {"url": "VEZA_DATABASE_URL"},
-    "storage": {"root": "VEZA_STORAGE_ROOT"},
-    "history": {"keep_days": "VEZA_KEEP_RUNS_DAYS"},
-    "alerts": {"urls": "VEZA_ALERT_URLS", "max_missing": "VEZA_ALERT_MAX_MISSING", "web_url": "VEZA_DAGSTER_URL"},
-}
-"""The variables of the environment that set the fields of resources."""
+Model = TypeVar("Model", bound=BaseModel)
+Resource = dg.ConfigurableResource[Any]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a code location may have otherwise than by default: the clock, the sensor, and defaults of what runs.
+def with_defaults(model: type[Model], defaults: Mapping[str, Any]) -> type[Model]:
+    """`model`, a resource or a step's config, with other `defaults` for some of its fields.
 
-    Run config overrides the defaults, field by field.
+    Defaults, since run config that names one field of a resource would drop whatever else the resource was given.
     """
-
-    cron: str = EVERY_HOUR
-    scheduled: bool = True
-    on_load: bool = True
-    find: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `FindConfig`."""
-    mark: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `MarkConfig`."""
-    executor: Mapping[str, Any] = field(default_factory=lambda: IN_ONE_PROCESS)
-    """As under ``execution.config`` in run config."""
-    resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Fields of `RESOURCES`, which win over the environment's."""
+    fields: dict[str, Any] = {}
+    for name, default in defaults.items():
+        field = copy(model.model_fields[name])
+        is_number = isinstance(default, dg.EnvVar) and field.annotation is int
+        field.default = dg.EnvVar.int(default.env_var_name) if is_number else default
+        fields[name] = (field.annotation, field)
+    made: type[Model] = create_model(
+        model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **fields
+    )
+    return made
 
 
-def from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Fields, each as a reference to its variable if that is set: a reference, so that a value shows on no page."""
-    return {name: dg.EnvVar(variable) for name, variable in variables.items() if os.environ.get(variable)}
+def with_environment(resource: type[Resource], **variables: str) -> type[Resource]:
+    """`resource`, its defaults replaced by references to those `variables` that are set: a value shows on no page."""
+    set_ones = {name: dg.EnvVar(variable) for name, variable in variables.items() if os.environ.get(variable)}
+    return with_defaults(resource, set_ones)
 
 
-def build_defs(settings: Settings = Settings()) -> dg.Definitions:
-    """The inventory, made anew, with what `settings` and the environment say. Raises ConfigurationError."""
-    if unknown := settings.resources.keys() - RESOURCES.keys():
-        raise ConfigurationError(f"There is no resource {', '.join(sorted(unknown))}, only {', '.join(RESOURCES)}.")
-    executor = chosen_in_run_config(settings.executor)
-    find, mark = with_defaults(FindConfig, settings.find), with_defaults(MarkConfig, settings.mark)
-    steps = op_with(find_stale_tracks, find), op_with(mark_orphans_failed, mark)
-    graphs = cleanup_orphan_tracks(*steps), restore_orphan_tracks, audit_track_files, prune_history
-    cleanup, undo, audit, prune = (graph.to_job(executor_def=executor, tags=graph.tags) for graph in graphs)
+def resource_types() -> dict[str, type[Resource]]:
+    """The resources by their names, as the environment sets them."""
+    return {
+        "database": with_environment(Database, url="VEZA_DATABASE_URL"),
+        "storage": with_environment(Storage, root="VEZA_STORAGE_ROOT"),
+        "evidence": EvidenceStore,
+        "history": with_environment(History, keep_days="VEZA_KEEP_RUNS_DAYS"),
+        "alerts": with_environment(
+            Alerts, urls="VEZA_ALERT_URLS", max_missing="VEZA_ALERT_MAX_MISSING", web_url="VEZA_DAGSTER_URL"
+        ),
+    }
+
+
+def build_defs(
+    *,
+    find: dg.OpDefinition = find_stale_tracks,
+    mark: dg.OpDefinition = mark_orphans_failed,
+    checks: dg.AssetChecksDefinition = library_health,
+    executor: dg.ExecutorDefinition | None = None,
+    cron: str = EVERY_HOUR,
+    scheduled: bool = True,
+    on_load: bool = True,
+    resources: Mapping[str, Resource] | None = None,
+) -> dg.Definitions:
+    """The inventory, made anew, in which another code location may have some parts otherwise."""
+    steps_run_by = executor or chosen_in_run_config()
+    graphs = cleanup_orphan_tracks(find, mark), restore_orphan_tracks, audit_track_files, prune_history
+    cleanup, undo, audit, prune = (graph.to_job(executor_def=steps_run_by, tags=graph.tags) for graph in graphs)
     return dg.Definitions(
         assets=[tracks.ASSET, track_files.ASSET],
-        asset_checks=[checks_with(library_health, find), files_health],
+        asset_checks=[checks, files_health],
         jobs=[cleanup, undo, audit, prune],
-        schedules=[hourly(cleanup, cron=settings.cron, on=settings.scheduled), weekly(audit), nightly(prune)],
-        sensors=[on_load(cleanup, on=settings.on_load), alert_on_trouble],
-        resources={
-            name: with_defaults(
-                resource, from_environment(VARIABLES.get(name, {})) | dict(settings.resources.get(name, {}))
-            )()
-            for name, resource in RESOURCES.items()
-        },
+        schedules=[hourly(cleanup, cron=cron, on=scheduled), weekly(audit), nightly(prune)],
+        sensors=[each_load(cleanup, on=on_load), alert_on_trouble],
+        resources=resources or {name: kind() for name, kind in resource_types().items()},
     )
 
 

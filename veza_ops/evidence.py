@@ -19,7 +19,8 @@ import orjson
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.tracks.row import Change, Judged
+from veza_ops.looks import Judged
+from veza_ops.tracks.row import Change
 
 MARKED = "marked"
 """Rows that the run marked failed, with their values before and after."""

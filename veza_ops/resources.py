@@ -51,7 +51,7 @@ class Database(dg.ConfigurableResource[Any]):
     )
 
     _engine: sa.Engine | None = PrivateAttr(default=None)
-    _tracks: Tracks | None = PrivateAttr(default=None)
+    _table: sa.Table | None = PrivateAttr(default=None)
 
     @property
     def is_configured(self) -> bool:
@@ -75,13 +75,16 @@ class Database(dg.ConfigurableResource[Any]):
                 self._engine.dispose()
 
     @contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
-        """A connection in a transaction of its own, committed at the end.
+    def tracks(self, *, writable: bool = True) -> Iterator[Tracks]:
+        """The tracks table in a transaction of its own, committed at the end.
 
-        Raises ConfigurationError for a url that isn't one, DatabaseUnavailableError when the server can't be reached or
-        cuts the connection, DatabaseRefusedError for what it will not do. No message holds the password.
+        Its types are read from the database once in this process. Raises ConfigurationError for a url that isn't one,
+        DatabaseUnavailableError when the server can't be reached or cuts the connection, DatabaseRefusedError for what
+        it will not do, TracksTableError for a table that can't serve. No message holds the password.
         """
         from veza_ops.tracks.database import create_engine, plain_errors  # noqa: PLC0415 - loads SQLAlchemy
+        from veza_ops.tracks.preflight import preflight  # noqa: PLC0415 - the same
+        from veza_ops.tracks.table import Tracks  # noqa: PLC0415 - the same
 
         if self._engine is None:
             self._engine = create_engine(
@@ -91,17 +94,9 @@ class Database(dg.ConfigurableResource[Any]):
                 lock_timeout_seconds=self.lock_timeout_seconds,
             )
         with plain_errors(self._engine.url), self._engine.begin() as connection:
-            yield connection
-
-    def tracks(self, connection: sa.Connection, *, writable: bool = True) -> Tracks:
-        """The tracks table, its types read from the database once in this process."""
-        from veza_ops.tracks.preflight import preflight  # noqa: PLC0415 - loads SQLAlchemy
-        from veza_ops.tracks.table import Tracks  # noqa: PLC0415 - the same
-
-        if self._tracks is None:
-            where = {"schema": self.db_schema, "name": self.tracks_table}
-            self._tracks = Tracks(preflight(connection, **where, writable=writable))
-        return self._tracks
+            if self._table is None:
+                self._table = preflight(connection, schema=self.db_schema, name=self.tracks_table, writable=writable)
+            yield Tracks(self._table, connection)
 
 
 class Storage(dg.ConfigurableResource[Any]):

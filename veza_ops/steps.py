@@ -8,7 +8,8 @@ import dagster as dg
 
 from veza_ops.errors import StorageNotProvenError, VezaOpsError
 from veza_ops.findings import of_refusal, report
-from veza_ops.tracks.row import Judged, age_hours
+from veza_ops.looks import Judged
+from veza_ops.tracks.row import age_hours
 
 NOT_CONFIGURED = "No database is configured, so there is nothing to do: set VEZA_DATABASE_URL (or database.url)."
 

@@ -6,7 +6,6 @@ import dagster as dg
 import pytest
 
 from veza_ops.definitions import defs
-from veza_ops.errors import ConfigurationError
 from veza_ops.executors import chosen_in_run_config, installed
 
 CLEANUP = defs.resolve_job_def("cleanup_orphan_tracks")
@@ -33,9 +32,3 @@ def test_the_settings_of_an_executor_are_checked_before_a_run_starts(wrong: dict
 def test_several_processes_ask_for_an_instance_that_they_can_share() -> None:
     assert chosen_in_run_config().get_requirements({"multiprocess": {}})
     assert not chosen_in_run_config().get_requirements({"in_process": {}})
-
-
-@pytest.mark.parametrize("wrong", [{}, {"carrier_pigeon": {}}, {"in_process": {}, "multiprocess": {}}])
-def test_a_default_that_is_not_one_executor_is_named(wrong: dict[str, dict[str, str]]) -> None:
-    with pytest.raises(ConfigurationError, match="one of in_process, multiprocess"):
-        chosen_in_run_config(wrong)

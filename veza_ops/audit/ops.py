@@ -12,10 +12,11 @@ from veza_ops.audit.asset import of_audit
 from veza_ops.audit.rules import Round, Unnamed, look_at, unnamed_of
 from veza_ops.evidence import entry
 from veza_ops.findings import TRACK_FILES, report
+from veza_ops.looks import LISTED, Judged
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, seconds_since_start, table
 from veza_ops.storage.proof import Proof
-from veza_ops.tracks.row import LISTED, Judged, Track
+from veza_ops.tracks.row import Track
 
 MISSING, UNVERIFIABLE, UNNAMED = "audit_missing", "audit_unverifiable", "audit_unnamed"
 """The kinds of an audit's evidence."""
@@ -36,8 +37,7 @@ class WalkConfig(dg.Config):
     """Which files are looked up."""
 
     folders: list[str] = Field(
-        default=["."],
-        description="Folders of the storage root that hold nothing but tracks' files, relative to it.",
+        default=["."], description="Folders of the storage root that hold nothing but tracks' files, relative to it."
     )
     max_files: int = Field(
         default=1_000_000, ge=0, description="Files looked up in this run, at most. 0: no files are walked."
@@ -93,28 +93,25 @@ def audit_files(
     missing: list[Judged] = []
     unverifiable: list[Judged] = []
     with plain_failures(context):
-        with database.begin() as connection:
-            tracks = database.tracks(connection, writable=False)
-            now = str(tracks.now(connection))
-            sample = tracks.newest_playable(connection, storage.sample_size)
+        with database.tracks(writable=False) as tracks:
+            now = str(tracks.now())
+            sample = tracks.newest_playable(storage.sample_size)
 
         def read_again(ids: list[str]) -> list[Track]:
-            with database.begin() as connection:
-                return tracks.of_ids(connection, tracks.playable(), ids)
+            with database.tracks() as tracks:
+                return tracks.of_ids(tracks.playable(), ids)
 
         for number in count():
             size = min(config.page_size, config.max_tracks - number * config.page_size)
-            with database.begin() as connection:
-                rows = tracks.page(connection, tracks.playable(), after=so_far.after or None, size=size)
-            page = look_at(files, sample, rows, read_again)
-            for kind, judged, listed in (
-                (MISSING, page.missing, missing),
-                (UNVERIFIABLE, page.unverifiable, unverifiable),
-            ):
+            with database.tracks() as tracks:
+                rows = tracks.page(tracks.playable(), after=so_far.after or None, size=size)
+            looks, proof = look_at(files, sample, rows, read_again)
+            kinds = (MISSING, looks.missing, missing), (UNVERIFIABLE, looks.unverifiable, unverifiable)
+            for kind, judged, listed in kinds:
                 if judged:
                     records.write(kind, number, map(entry, judged))
                     listed.extend(judged[: LISTED - len(listed)])
-            so_far = so_far.with_page(page, rows[-1].id if len(rows) == size else "")
+            so_far = so_far.with_page(looks, rows[-1].id if len(rows) == size else "")
             counts = so_far.audited, so_far.missing, so_far.unverifiable
             context.log.info("%d looked at, %d missing, %d unverifiable", *counts)
             is_enough = (number + 1) * config.page_size >= config.max_tracks
@@ -125,11 +122,11 @@ def audit_files(
             "looked_at": so_far.audited - start.audited,
             "missing": so_far.missing - start.missing,
             "unverifiable": so_far.unverifiable - start.unverifiable,
-            "proof": str(page.proof),
+            "proof": str(proof),
             "seconds": round(time.monotonic() - began, 3),
         }
     )
-    return Audited(so_far, now, page.proof, tuple(missing), tuple(unverifiable), str(records.of_run))
+    return Audited(so_far, now, proof, tuple(missing), tuple(unverifiable), str(records.of_run))
 
 
 @dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
@@ -143,14 +140,13 @@ def find_unnamed_files(
     files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
     found = Unnamed()
     with plain_failures(context):
-        with database.begin() as connection:
-            tracks = database.tracks(connection, writable=False)
-            sample = tracks.newest_playable(connection, storage.sample_size)
+        with database.tracks(writable=False) as tracks:
+            sample = tracks.newest_playable(storage.sample_size)
         files.prove(sample)
 
         def named(file_paths: list[str]) -> set[str]:
-            with database.begin() as connection:
-                return tracks.named(connection, file_paths)
+            with database.tracks() as tracks:
+                return tracks.named(file_paths)
 
         walk = files.walk(config.folders)
         for number in count():

@@ -6,21 +6,11 @@ One round over all playable tracks may take several runs: each goes on after the
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from veza_ops.looks import Looks
 from veza_ops.storage.files import Files
-from veza_ops.storage.look import Look, Verdict
 from veza_ops.storage.proof import Proof
 from veza_ops.storage.walk import Stored
-from veza_ops.tracks.row import Judged, Track
-
-
-@dataclass(frozen=True)
-class Page:
-    """What the looks at the files of some tracks came to."""
-
-    present: int
-    missing: tuple[Judged, ...]
-    unverifiable: tuple[Judged, ...]
-    proof: Proof
+from veza_ops.tracks.row import Track
 
 
 @dataclass(frozen=True)
@@ -34,12 +24,12 @@ class Round:
     after: str = ""
     """The id of the track that the next run goes on after; empty once the round is complete."""
 
-    def with_page(self, page: Page, after: str) -> "Round":
-        """This round with one more page of tracks, the last of which is `after`."""
-        missing, unverifiable = len(page.missing), len(page.unverifiable)
+    def with_page(self, looks: Looks, after: str) -> "Round":
+        """This round with the looks at one more page of tracks, the last of which is `after`."""
+        present, missing, unverifiable = map(len, (looks.present, looks.missing, looks.unverifiable))
         return Round(
-            self.audited + page.present + missing + unverifiable,
-            self.present + page.present,
+            self.audited + present + missing + unverifiable,
+            self.present + present,
             self.missing + missing,
             self.unverifiable + unverifiable,
             after,
@@ -69,25 +59,18 @@ class Unnamed:
 
 def look_at(
     files: Files, sample: Sequence[str | None], tracks: Sequence[Track], again: Callable[[list[str]], list[Track]]
-) -> Page:
+) -> tuple[Looks, Proof]:
     """Prove the storage, look for the file of each of `tracks`, and prove it again.
 
     What is missing is read `again` by its ids and looked for once more: a track that was moved or deleted meanwhile
     has nothing to answer for. Raises StorageNotProvenError.
     """
     files.prove(sample)
-    looks = _looks(files, tracks)
-    missing = [track for track, look in looks if look.verdict is Verdict.MISSING]
-    if missing:
-        kept = [(track, look) for track, look in looks if look.verdict is not Verdict.MISSING]
-        looks = kept + _looks(files, again([track.id for track in missing]))
-    proof = files.prove(sample)
-    return Page(
-        sum(look.verdict is Verdict.PRESENT for _, look in looks),
-        _judged(looks, Verdict.MISSING),
-        _judged(looks, Verdict.UNVERIFIABLE),
-        proof,
-    )
+    looks = Looks.at(files, tracks)
+    if looks.missing:
+        second = Looks.at(files, again([track.id for track, _ in looks.missing]))
+        looks = Looks([*looks.present, *second.present], second.missing, looks.unverifiable + second.unverifiable)
+    return looks, files.prove(sample)
 
 
 def unnamed_of(files: Files, stored: Sequence[Stored], named: Callable[[list[str]], set[str]]) -> list[Stored]:
@@ -95,14 +78,6 @@ def unnamed_of(files: Files, stored: Sequence[Stored], named: Callable[[list[str
     names = {file.path: files.layout.names_of(file.path) for file in stored}
     taken = named([name for each in names.values() for name in each if _is_text(name)])
     return [file for file in stored if taken.isdisjoint(names[file.path])]
-
-
-def _looks(files: Files, tracks: Sequence[Track]) -> list[tuple[Track, Look]]:
-    return list(zip(tracks, files.look(track.file_path for track in tracks), strict=True))
-
-
-def _judged(looks: Sequence[tuple[Track, Look]], verdict: Verdict) -> tuple[Judged, ...]:
-    return tuple(Judged(track, look.reason) for track, look in looks if look.verdict is verdict)
 
 
 def _is_text(name: str) -> bool:

@@ -1,13 +1,12 @@
 """Asking for the library's health at any time: the looks that a cleanup takes, with nothing written."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import dagster as dg
 
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.asset import CHECKS, NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, of_stale
-from veza_ops.cleanup.ops import FindConfig
+from veza_ops.cleanup.ops import FindConfig, look_through, search
 from veza_ops.cleanup.rules import Outcome
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.findings import Finding, asked_for, of_proof, of_refusal, unanswered
@@ -35,23 +34,14 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
         yield from unanswered(NOT_CONFIGURED, *CHECKS)
         return
     files = storage.files()
-    with database.begin() as connection:
-        tracks = database.tracks(connection, writable=False)
-        found = rules.find_stale(
-            connection,
-            tracks,
-            threshold=timedelta(minutes=config.age_threshold_minutes),
-            batch_size=config.batch_size,
-            sample_size=storage.sample_size,
-        )
-        sample = tracks.newest_playable(connection, storage.sample_size)
+    found = search(config, database, storage, writable=False)
+    with database.tracks() as tracks:
+        sample = tracks.newest_playable(storage.sample_size)
     outcomes: list[Outcome] = []
     try:
         proof = files.prove(sample)
         for stale in found.batches:
-            with database.begin() as connection:
-                rows = tracks.read(connection, tracks.stale(stale.sweep.cutoff), stale.batch)
-            checked = rules.check(files, stale.sweep, stale.batch, rows)
+            checked = look_through(stale, database, storage)
             outcomes.append(rules.outcome(checked, marked=(), dry_run=True))
     except StorageNotProvenError as error:
         yield of_refusal(str(error))

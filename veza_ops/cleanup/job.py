@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from veza_ops.cleanup.ops import check_files, report_cleanup
-from veza_ops.errors import ConfigurationError
 from veza_ops.resources import Database
 from veza_ops.runs import OURS, UNFINISHED, WRITING
 from veza_ops.steps import NOT_CONFIGURED
@@ -37,20 +36,14 @@ def cleanup_orphan_tracks(find: dg.OpDefinition, mark: dg.OpDefinition) -> dg.Gr
 
 
 def hourly(job: dg.JobDefinition, *, cron: str = EVERY_HOUR, on: bool = True) -> dg.ScheduleDefinition:
-    """The schedule of `job`, the cleanup; `on` unless somebody switches it. Raises ConfigurationError."""
-    schedule = dg.schedule(
+    """The schedule of `job`, the cleanup; `on` unless somebody switches it."""
+    return dg.schedule(
         job=job,
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
         description="Cleans up every hour. Skips while no database is configured or another cleanup is under way.",
-    )
-    try:
-        return schedule(cleanup_orphan_tracks_hourly)
-    except dg.DagsterInvalidDefinitionError:  # it repeats the value, which may be a secret in the wrong place
-        raise ConfigurationError(
-            'The schedule\'s cron is no cron expression of five fields, like "*/30 * * * *".'
-        ) from None
+    )(cleanup_orphan_tracks_hourly)
 
 
 def cleanup_orphan_tracks_hourly(

@@ -42,10 +42,24 @@ class MarkConfig(dg.Config):
     dry_run: bool = Field(default=False, description="Only say what would be marked failed; change nothing.")
 
 
+def search(config: FindConfig, database: Database, storage: Storage, *, writable: bool = True) -> Found:
+    """Find the stale rows, with what the config and the resources say."""
+    threshold = timedelta(minutes=config.age_threshold_minutes)
+    with database.tracks(writable=writable) as tracks:
+        return rules.find_stale(
+            tracks, threshold=threshold, batch_size=config.batch_size, sample_size=storage.sample_size
+        )
+
+
+def look_through(stale: StaleBatch, database: Database, storage: Storage) -> Checked:
+    """Read the rows of a batch, and look for their files."""
+    with database.tracks() as tracks:
+        rows = tracks.read(tracks.stale(stale.sweep.cutoff), stale.batch)
+    return rules.check(storage.files(), stale.sweep, stale.batch, rows)
+
+
 @dg.op(
-    out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)},
-    retry_policy=RETRY,
-    tags={"kind": "postgres"},
+    out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)}, retry_policy=RETRY, tags={"kind": "postgres"}
 )
 def find_stale_tracks(
     context: dg.OpExecutionContext, config: FindConfig, database: Database, storage: Storage
@@ -59,18 +73,9 @@ def find_stale_tracks(
         yield dg.Output(Found(None), "found", metadata={"stale": 0, "note": NOT_CONFIGURED})
         return
     began = time.monotonic()
-    threshold = timedelta(minutes=config.age_threshold_minutes)
     with plain_failures(context):
         storage.files().require_root()
-    with plain_failures(), database.begin() as connection:
-        tracks = database.tracks(connection)
-        found = rules.find_stale(
-            connection,
-            tracks,
-            threshold=threshold,
-            batch_size=config.batch_size,
-            sample_size=storage.sample_size,
-        )
+        found = search(config, database, storage)
     sweep = found.sweep
     assert sweep is not None
     if found.advice:
@@ -99,26 +104,15 @@ def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Dat
     """Prove the storage, then look for the file of each track of the batch."""
     began = time.monotonic()
     with plain_failures(context):
-        with database.begin() as connection:
-            tracks = database.tracks(connection)
-            rows = tracks.read(connection, tracks.stale(stale.sweep.cutoff), stale.batch)
-        checked = rules.check(storage.files(), stale.sweep, stale.batch, rows)
-    context.log.info(
-        "%d present, %d missing, %d unverifiable; %s",
-        checked.present,
-        len(checked.missing),
-        len(checked.unverifiable),
-        checked.proof,
-    )
-    context.add_output_metadata(
-        {
-            "present": checked.present,
-            "missing": len(checked.missing),
-            "unverifiable": len(checked.unverifiable),
-            "proof": str(checked.proof),
-            "seconds": round(time.monotonic() - began, 3),
-        }
-    )
+        checked = look_through(stale, database, storage)
+    said = {
+        "present": checked.present,
+        "missing": len(checked.missing),
+        "unverifiable": len(checked.unverifiable),
+        "proof": str(checked.proof),
+    }
+    context.log.info("%d present, %d missing, %d unverifiable; %s", *said.values())
+    context.add_output_metadata(said | {"seconds": round(time.monotonic() - began, 3)})
     return checked
 
 
@@ -174,20 +168,16 @@ def _marked_earlier(batch: int, database: Database, records: Evidence) -> set[st
     written = [read_changes(str(path)) for path in records.files(MARKED, batch)]
     if not written:
         return set()
-    with database.begin() as connection:
-        tracks = database.tracks(connection)
-        return {track.id for changes in written for track in tracks.still_as_left(connection, changes)}
+    with database.tracks() as tracks:
+        return {track.id for changes in written for track in tracks.still_as_left(changes)}
 
 
 def _mark(part: Checked, database: Database, records: Evidence) -> set[str]:
     """Mark the missing of `part` in one transaction; the ids of those that still were as they were read."""
     reasons = {track.id: reason for track, reason in part.missing}
-    with database.begin() as connection:
-        changes = database.tracks(connection).mark_failed(
-            connection,
-            [track for track, _ in part.missing],
-            cutoff=part.sweep.cutoff,
-            message=part.sweep.message,
+    with database.tracks() as tracks:
+        changes = tracks.mark_failed(
+            [track for track, _ in part.missing], cutoff=part.sweep.cutoff, message=part.sweep.message
         )
         if changes:
             rows = (change._asdict() | {"why": reasons[change.id]} for change in changes)

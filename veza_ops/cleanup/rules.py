@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from veza_ops.looks import LISTED, Judged, Looks
 from veza_ops.storage.files import Files
-from veza_ops.storage.look import Verdict
 from veza_ops.storage.proof import Proof
-from veza_ops.tracks.row import LISTED, Batch, Judged, Track, orphan_message
+from veza_ops.tracks.row import Batch, Track, orphan_message
 
 if TYPE_CHECKING:  # SQLAlchemy is loaded when a run first needs it, which spares every import of this package the time
-    import sqlalchemy as sa
-
     from veza_ops.tracks.table import Tracks
 
 WRITTEN_AT_ONCE = 5_000
@@ -98,18 +96,6 @@ class Checked:
         for at in range(0, max(len(self.missing), 1), WRITTEN_AT_ONCE):
             yield replace(rest if at else self, missing=self.missing[at : at + WRITTEN_AT_ONCE])
 
-    def counts(self, *, marked_failed: int = 0, raced: int = 0) -> Counts:
-        """The batch's counts, given what the write changed."""
-        missing, unverifiable = len(self.missing), len(self.unverifiable)
-        return Counts(
-            stale=self.present + missing + unverifiable,
-            present=self.present,
-            missing=missing,
-            unverifiable=unverifiable,
-            raced=raced,
-            marked_failed=marked_failed,
-        )
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Between two steps the rows travel as plain tuples, which are pickled ten times faster than named ones.
 
@@ -120,12 +106,7 @@ class Checked:
 
 
 def _unpickled(
-    sweep: Sweep,
-    batch: Batch,
-    proof: Proof,
-    present: int,
-    rows: list[tuple[Any, ...]],
-    unverifiable: tuple[Judged, ...],
+    sweep: Sweep, batch: Batch, proof: Proof, present: int, rows: list[Any], unverifiable: tuple[Judged, ...]
 ) -> Checked:
     missing = tuple(Judged(track, "") for track in map(Track._make, rows))
     return Checked(sweep, batch, proof, present, missing, unverifiable)
@@ -145,22 +126,20 @@ class Outcome:
     dry_run: bool = False
 
 
-def find_stale(
-    connection: "sa.Connection", tracks: "Tracks", *, threshold: timedelta, batch_size: int, sample_size: int
-) -> Found:
+def find_stale(tracks: "Tracks", *, threshold: timedelta, batch_size: int, sample_size: int) -> Found:
     """Take the time from the database, lay out the rows that are older in batches, and draw the known-good sample.
 
     The sample is drawn only when there is something to check.
     """
-    now = tracks.now(connection)
+    now = tracks.now()
     cutoff = str(now - threshold)
-    batches = tracks.batches(connection, tracks.stale(cutoff), size=batch_size)
-    sample = tracks.newest_playable(connection, sample_size) if batches else ()
+    batches = tracks.batches(tracks.stale(cutoff), size=batch_size)
+    sample = tracks.newest_playable(sample_size) if batches else ()
     sweep = Sweep(str(now), cutoff, orphan_message(threshold), sample)
     return Found(
         sweep,
         tuple(StaleBatch(sweep, batch) for batch in batches),
-        tracks.index_advice(connection, cutoff, sample_size=sample_size),
+        tracks.index_advice(cutoff, sample_size=sample_size),
     )
 
 
@@ -171,14 +150,9 @@ def check(files: Files, sweep: Sweep, batch: Batch, tracks: Sequence[Track]) -> 
     back between two proofs must have done so twice to be believed.
     """
     files.prove(sweep.sample)
-    looks = files.look(track.file_path for track in tracks)
+    looks = Looks.at(files, tracks)
     proof = files.prove(sweep.sample)
-    verdicts: dict[Verdict, list[Judged]] = {Verdict.MISSING: [], Verdict.UNVERIFIABLE: []}
-    for track, look in zip(tracks, looks, strict=True):
-        if look.verdict is not Verdict.PRESENT:
-            verdicts[look.verdict].append(Judged(track, look.reason))
-    missing, unverifiable = map(tuple, verdicts.values())
-    return Checked(sweep, batch, proof, len(tracks) - len(missing) - len(unverifiable), missing, unverifiable)
+    return Checked(sweep, batch, proof, len(looks.present), looks.missing, looks.unverifiable)
 
 
 def check_again(files: Files, checked: Checked) -> Checked:
@@ -186,23 +160,21 @@ def check_again(files: Files, checked: Checked) -> Checked:
     if not checked.missing:
         return checked
     again = check(files, checked.sweep, checked.batch, [track for track, _ in checked.missing])
-    return Checked(
-        checked.sweep,
-        checked.batch,
-        again.proof,
-        present=checked.present + again.present,
-        missing=again.missing,
-        unverifiable=checked.unverifiable + again.unverifiable,
+    return replace(
+        again, present=checked.present + again.present, unverifiable=checked.unverifiable + again.unverifiable
     )
 
 
 def outcome(checked: Checked, *, marked: Collection[str], dry_run: bool) -> Outcome:
     """Sum up a part of a batch of which the rows with the ids `marked` were marked failed (in a dry run: none)."""
     orphans = checked.missing if dry_run else tuple(each for each in checked.missing if each.track.id in marked)
+    present, missing, unverifiable = checked.present, len(checked.missing), len(checked.unverifiable)
     marked_failed = 0 if dry_run else len(orphans)
+    raced = 0 if dry_run else missing - marked_failed
+    stale = present + missing + unverifiable
     ages = [track.created_at for track, _ in orphans]
     return Outcome(
-        checked.counts(marked_failed=marked_failed, raced=0 if dry_run else len(checked.missing) - marked_failed),
+        Counts(stale, present, missing, unverifiable, raced, marked_failed),
         checked.proof,
         orphans[:LISTED],
         checked.unverifiable[:LISTED],

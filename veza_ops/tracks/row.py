@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-LISTED = 100
-"""Rows of a kind that a page shows; the whole list is in the evidence."""
-
 ORPHAN_TRACK_AGE_THRESHOLD = timedelta(hours=1)
 """How long a track may stay in processing before its file is looked for."""
 
@@ -50,13 +47,6 @@ class Track(NamedTuple):
     file_path: str | None
     created_at: str
     updated_at: str | None
-
-
-class Judged(NamedTuple):
-    """A row, and the reason for what was found of it or done with it."""
-
-    track: Track
-    reason: str
 
 
 class Change(NamedTuple):

@@ -1,8 +1,8 @@
 """The tracks table: which rows are stale, how they are read in batches, and the guarded writes. All the SQL is here.
 
 The table is Veza's: its types are read from the database, and nothing but ``status``, ``status_message`` and
-``updated_at`` of single rows is ever written. Every function takes an open connection whose transaction the
-caller owns, returns what it found or changed, and logs nothing.
+``updated_at`` of single rows is ever written. The caller owns the transaction; a function returns what it found
+or changed, and logs nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +18,8 @@ from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Track
 NOT_PLAYABLE = ("uploading", "processing", "failed")
 """The statuses of a track that no listener can play; in any other the file is expected to be there."""
 
+Where = Sequence[sa.ColumnElement[bool]]
+
 LARGE_TABLE_ROWS = 100_000
 """From this many rows on (as the planner estimates), reading the whole table every hour is worth a warning."""
 
@@ -27,10 +29,11 @@ class Tracks:
     """Veza's tracks table with its own column types (see `preflight`), and what veza-ops asks of it."""
 
     table: sa.Table
+    connection: sa.Connection
 
-    def now(self, connection: sa.Connection) -> datetime:
+    def now(self) -> datetime:
         """The database's clock, in UTC: the only clock that a cutoff is taken from."""
-        now = connection.scalar(sa.select(sa.func.timezone("UTC", sa.func.now())))
+        now = self.connection.scalar(sa.select(sa.func.timezone("UTC", sa.func.now())))
         assert isinstance(now, datetime)
         return now
 
@@ -52,7 +55,7 @@ class Tracks:
 
     # -- reading ----------------------------------------------------------------------------------------------
 
-    def batches(self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], *, size: int) -> list[Batch]:
+    def batches(self, where: Where, *, size: int) -> list[Batch]:
         """Lay out all rows that match `where` in batches of `size`, in keyset order.
 
         One pass over an index on (created_at, id), if there is one; only the bounds travel.
@@ -68,73 +71,66 @@ class Tracks:
         )
         batches: list[Batch] = []
         after, before = None, 0
-        for created_at, identity, place_of_last in connection.execute(bounds):
+        for created_at, identity, place_of_last in self.connection.execute(bounds):
             upto = Key(created_at, identity)
             batches.append(Batch(len(batches), after, upto, place_of_last - before))
             after, before = upto, place_of_last
         return batches
 
-    def read(self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], batch: Batch) -> list[Track]:
+    def read(self, where: Where, batch: Batch) -> list[Track]:
         """The rows of `batch` that match `where` now."""
         bounds = [self._keyset <= self._bound(batch.upto)]
         if batch.after is not None:
             bounds.append(self._keyset > self._bound(batch.after))
-        return self._tracks(connection, sa.select(*self._columns()).where(*where, *bounds))
+        return self._tracks(sa.select(*self._columns()).where(*where, *bounds))
 
-    def page(
-        self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], *, after: str | None, size: int
-    ) -> list[Track]:
+    def page(self, where: Where, *, after: str | None, size: int) -> list[Track]:
         """The first `size` rows that match `where`, by id, after the id `after`.
 
         The primary key serves every page alike, however many there are.
         """
         identity = self.table.c.id
         beyond = [] if after is None else [identity > sa.cast(after, identity.type)]
-        return self._tracks(
-            connection, sa.select(*self._columns()).where(*where, *beyond).order_by(identity).limit(size)
-        )
+        return self._tracks(sa.select(*self._columns()).where(*where, *beyond).order_by(identity).limit(size))
 
-    def named(self, connection: sa.Connection, file_paths: Sequence[str]) -> set[str]:
+    def named(self, file_paths: Sequence[str]) -> set[str]:
         """Those of `file_paths` that any row has, whatever its state."""
         wanted = _listed(list(file_paths), "file_path")
         file_path = self._text("file_path")
         found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
-        return set(connection.scalars(found))
+        return set(self.connection.scalars(found))
 
-    def newest_playable(self, connection: sa.Connection, count: int) -> tuple[str, ...]:
+    def newest_playable(self, count: int) -> tuple[str, ...]:
         """Where the files of the `count` newest playable tracks are: the known-good sample that proves the storage."""
-        return tuple(connection.scalars(self._newest_playable(count))) if count else ()
+        return tuple(self.connection.scalars(self._newest_playable(count))) if count else ()
 
-    def of_ids(
-        self, connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], ids: Sequence[str]
-    ) -> list[Track]:
+    def of_ids(self, where: Where, ids: Sequence[str]) -> list[Track]:
         """The rows with these ids that match `where` now."""
         wanted = _listed(list(ids), "id")
         wanted_id = sa.cast(wanted.c.id, self.table.c.id.type)
-        return self._tracks(
-            connection, sa.select(*self._columns()).join(wanted, self.table.c.id == wanted_id).where(*where)
-        )
+        return self._tracks(sa.select(*self._columns()).join(wanted, self.table.c.id == wanted_id).where(*where))
 
-    def still_as_left(self, connection: sa.Connection, changes: Mapping[str, Change]) -> list[Track]:
+    def still_as_left(self, changes: Mapping[str, Change]) -> list[Track]:
         """The marked rows that nobody touched since `changes`, by id, were written.
 
         Where the table has ``updated_at``, that tells a write from another one of the same message.
         """
         return [
             track
-            for track in self.of_ids(connection, self.marked(), list(changes))
+            for track in self.of_ids(self.marked(), list(changes))
             if (change := changes[track.id])
             and (track.file_path, track.updated_at) == (change.file_path, change.updated_at_after)
         ]
 
-    def index_advice(self, connection: sa.Connection, cutoff: str, *, sample_size: int) -> tuple[str, ...]:
+    def index_advice(self, cutoff: str, *, sample_size: int) -> tuple[str, ...]:
         """The statements for indexes that would spare a run the reading of the whole table, where it has to.
 
         None while the table is small or indexes serve. Nothing is created.
         """
-        table = connection.dialect.identifier_preparer.format_table(self.table)
+        table = self.connection.dialect.identifier_preparer.format_table(self.table)
         relation = sa.table("pg_class", sa.column("oid"), sa.column("reltuples", sa.Float))
-        rows = connection.scalar(sa.select(relation.c.reltuples).where(relation.c.oid == sa.func.to_regclass(table)))
+        estimate = sa.select(relation.c.reltuples).where(relation.c.oid == sa.func.to_regclass(table))
+        rows = self.connection.scalar(estimate)
         if not rows or rows < LARGE_TABLE_ROWS:
             return ()
         searches = {
@@ -144,20 +140,16 @@ class Tracks:
         return tuple(
             f"CREATE INDEX CONCURRENTLY ON {table} {columns}"
             for columns, search in searches.items()
-            if _reads_all_for_few(connection, search, rows)
+            if _reads_all_for_few(self.connection, search, rows)
         )
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    def mark_failed(
-        self, connection: sa.Connection, orphans: Sequence[Track], *, cutoff: str, message: str
-    ) -> list[Change]:
+    def mark_failed(self, orphans: Sequence[Track], *, cutoff: str, message: str) -> list[Change]:
         """Mark `orphans` failed where the whole premise still holds; the rows changed."""
-        return self._write(connection, orphans, self.stale(cutoff), status="failed", message=message)
+        return self._write(orphans, self.stale(cutoff), status="failed", message=message)
 
-    def restore(
-        self, connection: sa.Connection, tracks: Iterable[Track], messages: Mapping[str, str | None] | None = None
-    ) -> list[Change]:
+    def restore(self, tracks: Iterable[Track], messages: Mapping[str, str | None] | None = None) -> list[Change]:
         """Put `tracks` that were marked failed back to processing where that still is their state.
 
         Their message becomes what `messages` has for their id, and is cleared otherwise.
@@ -169,18 +161,10 @@ class Tracks:
         return [
             change
             for message, same in by_message.items()
-            for change in self._write(connection, same, self.marked(), status="processing", message=message)
+            for change in self._write(same, self.marked(), status="processing", message=message)
         ]
 
-    def _write(
-        self,
-        connection: sa.Connection,
-        tracks: Sequence[Track],
-        premise: Sequence[sa.ColumnElement[bool]],
-        *,
-        status: str,
-        message: str | None,
-    ) -> list[Change]:
+    def _write(self, tracks: Sequence[Track], premise: Where, *, status: str, message: str | None) -> list[Change]:
         """The one guarded write: rows are locked only if they still are as they were read, then changed.
 
         A row that someone else has locked is skipped. The lock is the one that an UPDATE of these columns takes,
@@ -229,7 +213,7 @@ class Tracks:
                 self._text("updated_at"),
             )
         )
-        return list(map(Change._make, connection.execute(write).all()))
+        return list(map(Change._make, self.connection.execute(write).all()))
 
     # -- pieces -----------------------------------------------------------------------------------------------
 
@@ -279,9 +263,8 @@ class Tracks:
     def _now(kind: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
         return sa.func.now() if _has_zone(kind) else sa.func.timezone("UTC", sa.func.now())
 
-    @staticmethod
-    def _tracks(connection: sa.Connection, query: sa.Select[Any]) -> list[Track]:
-        return list(map(Track._make, connection.execute(query).all()))
+    def _tracks(self, query: sa.Select[Any]) -> list[Track]:
+        return list(map(Track._make, self.connection.execute(query).all()))
 
 
 def _json(value: object) -> sa.Cast[Any]:

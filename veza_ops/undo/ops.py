@@ -8,10 +8,11 @@ import dagster as dg
 from pydantic import Field
 
 from veza_ops.evidence import MARKED, RESTORED, read_changes
+from veza_ops.looks import LISTED, Judged, Looks
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, seconds_since_start, table
-from veza_ops.tracks.row import LISTED, Change
-from veza_ops.undo.rules import MarkedBatch, Undone, with_file
+from veza_ops.tracks.row import Change
+from veza_ops.undo.rules import MarkedBatch, UndoCounts, Undone
 
 
 class FindMarkedConfig(dg.Config):
@@ -38,16 +39,15 @@ def find_marked_tracks(
     if not database.is_configured:
         context.log.info(NOT_CONFIGURED)
         return
-    with plain_failures(), database.begin() as connection:
-        tracks = database.tracks(connection)
-        now = str(tracks.now(connection))
+    with plain_failures(), database.tracks() as tracks:
+        now = str(tracks.now())
         if config.run_id:
             records = evidence.of_run(config.run_id, context.instance)
             records.require()
             paths = enumerate(records.files(MARKED))
             batches = [MarkedBatch(number, now, evidence=str(path)) for number, path in paths]
         else:
-            found = tracks.batches(connection, tracks.marked(), size=config.batch_size)
+            found = tracks.batches(tracks.marked(), size=config.batch_size)
             batches = [MarkedBatch(batch.number, now, batch) for batch in found]
     for batch in batches:
         yield dg.DynamicOutput(batch, mapping_key=f"{batch.number:05}")
@@ -66,32 +66,25 @@ def restore_tracks(
     began = time.monotonic()
     with plain_failures():
         changes = read_changes(marked.evidence) if marked.evidence else {}
-        with database.begin() as connection:
-            tracks = database.tracks(connection)
-            if marked.keyset:
-                rows = tracks.read(connection, tracks.marked(), marked.keyset)
-            else:
-                rows = tracks.still_as_left(connection, changes)
-        present, counts = with_file(storage.files(), rows)
+        with database.tracks() as tracks:
+            rows = tracks.read(tracks.marked(), marked.keyset) if marked.keyset else tracks.still_as_left(changes)
+        looks = Looks.at(storage.files(), rows)
         restored: list[Change] = []
-        if present and not config.dry_run:
+        if looks.present and not config.dry_run:
             messages = {identity: change.status_message_before for identity, change in changes.items()}
-            with database.begin() as connection:
-                restored = tracks.restore(connection, (track for track, _ in present), messages)
+            with database.tracks() as tracks:
+                restored = tracks.restore(looks.present, messages)
                 if restored:
                     evidence.of_run(context.run_id, context.instance).write(
                         RESTORED, marked.number, (change._asdict() for change in restored)
                     )
-    changed = max(len(changes) - len(rows), 0)
-    counts = replace(
-        counts,
-        marked=counts.marked + changed,
-        changed=changed,
-        restored=len(restored),
-        raced=0 if config.dry_run else len(present) - len(restored),
-    )
+    counts = UndoCounts.of(looks, changed=max(len(changes) - len(rows), 0))
+    if not config.dry_run:
+        counts = replace(counts, restored=len(restored), raced=counts.present - len(restored))
     ids = {change.id for change in restored}
-    listed = [each for each in present if config.dry_run or each.track.id in ids][:LISTED]
+    listed = [Judged(track, "its file is there") for track in looks.present if config.dry_run or track.id in ids][
+        :LISTED
+    ]
     context.add_output_metadata(
         {
             **asdict(counts),

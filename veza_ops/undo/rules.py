@@ -4,13 +4,11 @@ A track goes back only if its file is there now and it still is as the cleanup l
 says which tracks those are and which message they had before.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from veza_ops.storage.files import Files
-from veza_ops.storage.look import Verdict
-from veza_ops.tracks.row import Batch, Judged, Track
+from veza_ops.looks import Looks
+from veza_ops.tracks.row import Batch
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,12 @@ class UndoCounts:
     """Changed or locked by somebody else right before the write."""
     restored: int = 0
 
+    @classmethod
+    def of(cls, looks: Looks, *, changed: int) -> Self:
+        """The counts after the looks, `changed` tracks having no part in them."""
+        present, missing, unverifiable = map(len, (looks.present, looks.missing, looks.unverifiable))
+        return cls(present + missing + unverifiable + changed, present, missing, unverifiable, changed)
+
     def __add__(self, other: Self) -> "UndoCounts":
         return UndoCounts(**{name: count + asdict(other)[name] for name, count in asdict(self).items()})
 
@@ -53,21 +57,3 @@ class Undone:
 
     def __add__(self, other: Self) -> "Undone":
         return Undone(self.counts + other.counts, other.dry_run)
-
-
-def with_file(files: Files, tracks: Sequence[Track]) -> tuple[list[Judged], UndoCounts]:
-    """Those of `tracks` whose file is there, and the counts of all of them."""
-    looks = files.look(track.file_path for track in tracks)
-    present = [
-        Judged(track, "its file is there")
-        for track, look in zip(tracks, looks, strict=True)
-        if look.verdict is Verdict.PRESENT
-    ]
-    verdicts = [look.verdict for look in looks]
-    counts = UndoCounts(
-        marked=len(tracks),
-        present=len(present),
-        missing=verdicts.count(Verdict.MISSING),
-        unverifiable=verdicts.count(Verdict.UNVERIFIABLE),
-    )
-    return present, counts

@@ -184,8 +184,8 @@ def test_a_track_that_was_moved_or_deleted_between_two_looks_has_nothing_to_answ
     (tmp_path / "new").touch()
     tracks = [Track(str(number), "old", "2026-01-01 00:00:00", None) for number in range(3)]
     moved, still = tracks[0]._replace(file_path="new"), tracks[2]
-    page = look_at(Files(Layout(str(tmp_path))), [], tracks, lambda _: [moved, still])
-    assert (page.present, [left.track for left in page.missing]) == (1, [still])
+    looks, _ = look_at(Files(Layout(str(tmp_path))), [], tracks, lambda _: [moved, still])
+    assert (looks.present, [track for track, _ in looks.missing]) == ([moved], [still])
 
 
 def test_the_walk_follows_no_link_and_says_which_folders_it_could_not_read(

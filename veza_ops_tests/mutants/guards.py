@@ -221,8 +221,8 @@ GUARDS = [
     Guard(
         "only what the second look misses as well is missing",
         "cleanup/rules.py",
-        "        missing=again.missing,\n",
-        "        missing=checked.missing,\n",
+        "        again, present=checked.present + again.present,",
+        "        again, missing=checked.missing, present=checked.present + again.present,",
         f"{CLEANUP} {UPLOADS} -k 'file_that_comes or look'",
     ),
     # -- the guarded write
@@ -307,8 +307,8 @@ GUARDS = [
     Guard(
         "a time without a zone is UTC on the server's clock",
         "tracks/table.py",
-        '    now = connection.scalar(sa.select(sa.func.timezone("UTC", sa.func.now())))\n',
-        "    now = connection.scalar(sa.select(sa.cast(sa.func.clock_timestamp(), sa.DateTime())))\n",
+        '    now = self.connection.scalar(sa.select(sa.func.timezone("UTC", sa.func.now())))\n',
+        "    now = self.connection.scalar(sa.select(sa.cast(sa.func.clock_timestamp(), sa.DateTime())))\n",
         f"{CLOCKS}",
     ),
     Guard(
@@ -488,9 +488,9 @@ GUARDS = [
     ),
     Guard(
         "the undo takes only tracks whose file is there",
-        "undo/rules.py",
-        "        if look.verdict is Verdict.PRESENT\n",
-        "        if look\n",
+        "undo/ops.py",
+        "                restored = tracks.restore(looks.present, messages)\n",
+        "                restored = tracks.restore([*looks.present, *(row for row, _ in looks.missing)], messages)\n",
         f"{UNDO}",
     ),
     Guard(
@@ -553,8 +553,8 @@ GUARDS = [
     ),
     Guard(
         "a secret is given as a reference only",
-        "defaults.py",
-        "    if secrets := [name for name in plain if fields[name].json_schema_extra == SECRET]:\n",
+        "component.py",
+        "    if secrets := [name for name in plain if model.model_fields[name].json_schema_extra == SECRET]:\n",
         "    if secrets := [name for name in plain if not name]:\n",
         "test_component.py",
     ),

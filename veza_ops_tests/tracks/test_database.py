@@ -112,8 +112,8 @@ def test_each_kind_of_fault_has_its_own_words(
     library.execute("DO 'BEGIN CREATE ROLE reader; EXCEPTION WHEN duplicate_object THEN NULL; END'")
     with library.engine.begin() as api, open_database(library) as database:
         api.execute(sa.text("SELECT * FROM tracks LIMIT 1"))  # holds up a lock on the whole table
-        with pytest.raises(error, match=said), database.begin() as connection:
-            connection.exec_driver_sql(statement)
+        with pytest.raises(error, match=said), database.tracks() as tracks:
+            tracks.connection.exec_driver_sql(statement)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_a_server_that_is_busy_with_itself_is_one_to_try_again(said: str) -> Non
 
 
 def test_the_sessions_name_themselves_and_keep_to_their_time_outs(library: Library) -> None:
-    with open_database(library) as database, database.begin() as connection:
+    with open_database(library) as database, database.tracks() as tracks:
         said = [
-            connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+            tracks.connection.exec_driver_sql(f"SHOW {name}").scalar_one()
             for name in ("application_name", "statement_timeout", "lock_timeout", "TimeZone")
         ]
     assert said == ["veza-ops", "2s", "1s", "UTC"]
@@ -146,8 +146,8 @@ def test_the_sessions_name_themselves_and_keep_to_their_time_outs(library: Libra
 
 def test_settings_hold_for_a_transaction_and_not_for_the_session(library: Library) -> None:
     with open_database(library) as database:
-        with database.begin() as connection:
-            raw = connection.connection.driver_connection
+        with database.tracks() as tracks:
+            raw = tracks.connection.connection.driver_connection
             assert isinstance(raw, psycopg.Connection)
         assert raw.execute("SHOW statement_timeout").fetchone() == ("0",)
         raw.rollback()

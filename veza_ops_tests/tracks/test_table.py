@@ -19,12 +19,12 @@ MESSAGE = orphan_message(ORPHAN_TRACK_AGE_THRESHOLD)
 
 def inspect(connection: sa.Connection) -> Tracks:
     """The table as the rules see it."""
-    return Tracks(preflight(connection, schema="public", name="tracks"))
+    return Tracks(preflight(connection, schema="public", name="tracks"), connection)
 
 
 def cutoff(connection: sa.Connection) -> str:
     """An hour ago, by the database's clock."""
-    return str(inspect(connection).now(connection) - timedelta(hours=1))
+    return str(inspect(connection).now() - timedelta(hours=1))
 
 
 def checked(library: Library) -> list[Track]:
@@ -32,18 +32,14 @@ def checked(library: Library) -> list[Track]:
     with library.engine.begin() as connection:
         tracks = inspect(connection)
         where = tracks.stale(cutoff(connection))
-        return [
-            track
-            for batch in tracks.batches(connection, where, size=10)
-            for track in tracks.read(connection, where, batch)
-        ]
+        return [track for batch in tracks.batches(where, size=10) for track in tracks.read(where, batch)]
 
 
 def mark(library: Library, orphans: list[Track]) -> list[Change]:
     """Mark them failed, as the last step would."""
     with library.engine.begin() as connection:
         tracks = inspect(connection)
-        return tracks.mark_failed(connection, orphans, cutoff=cutoff(connection), message=MESSAGE)
+        return tracks.mark_failed(orphans, cutoff=cutoff(connection), message=MESSAGE)
 
 
 def test_the_write_tells_of_each_row_what_it_held_before_and_holds_now(library: Library) -> None:
@@ -142,8 +138,8 @@ def test_batches_hold_every_stale_row_once_in_keyset_order(
     with library.engine.begin() as connection:
         tracks = inspect(connection)
         where = tracks.stale(cutoff(connection))
-        batches = tracks.batches(connection, where, size=size)
-        rows = [tracks.read(connection, where, batch) for batch in batches]
+        batches = tracks.batches(where, size=size)
+        rows = [tracks.read(where, batch) for batch in batches]
     assert [len(batch) for batch in rows] == [batch.rows for batch in batches]
     assert all(len(batch) <= size for batch in rows)
     ids = [track.id for batch in rows for track in batch]
@@ -191,7 +187,7 @@ def test_the_newest_playable_tracks_are_the_sample(library: Library) -> None:
         library.add(f"{status}.flac", status=status, age=now)
     with library.engine.begin() as connection:
         tracks = inspect(connection)
-        sample = tracks.newest_playable(connection, 2)
-        assert tracks.newest_playable(connection, 0) == ()
+        sample = tracks.newest_playable(2)
+        assert tracks.newest_playable(0) == ()
     assert sample[0] == "newest.flac"
     assert sample[1] in {f"playable/{number}.flac" for number in range(3)}
