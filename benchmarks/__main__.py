@@ -215,10 +215,10 @@ def _parts(stats: pstats.Stats) -> list[tuple[str, float]]:
 
     total = sum(own for _, _, own, _, _ in functions.values())
     parts = {
-        "finding: the layout of the batches, the sample": of("veza_ops", "cleanup.py", "find_stale"),
-        "reading the rows": of("veza_ops", "tracks.py", "read"),
-        "looking at the files, both times, with the proofs": of("veza_ops", "cleanup.py", "check"),
-        "the guarded write": of("veza_ops", "tracks.py", "_write"),
+        "finding: the layout of the batches, the sample": of("cleanup", "rules.py", "find_stale"),
+        "reading the rows": of("tracks", "table.py", "read"),
+        "looking at the files, both times, with the proofs": of("cleanup", "rules.py", "check"),
+        "the guarded write": of("tracks", "table.py", "_write"),
         "the evidence": of("veza_ops", "evidence.py", "write"),
         "handing rows from step to step": of("storage", "upath_io_manager.py", "handle_output", "load_input"),
         "Dagster's events": of("methods", "event_methods.py", "handle_new_event"),
