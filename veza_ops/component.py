@@ -120,6 +120,8 @@ def _set(model: type[Model], values: Mapping[str, Any]) -> type[Model]:
     Raises ConfigurationError, without the value, for one that the field doesn't take. A field that holds a secret
     takes nothing but a reference.
     """
+    if unknown := values.keys() - model.model_fields.keys():
+        raise ConfigurationError(f"{model.__name__} has no {min(unknown)}, only {', '.join(model.model_fields)}.")
     plain = {name: value for name, value in values.items() if not isinstance(value, dg.EnvVar)}
     if secrets := [name for name in plain if model.model_fields[name].json_schema_extra == SECRET]:
         raise ConfigurationError(

@@ -11,14 +11,14 @@ from pydantic import BaseModel, create_model
 from veza_ops.alerts.sensor import alert_on_trouble
 from veza_ops.audit import asset as track_files
 from veza_ops.audit.checks import files_health
-from veza_ops.audit.job import audit_track_files, weekly
+from veza_ops.audit.job import audit_schedule, audit_track_files
 from veza_ops.cleanup import asset as tracks
 from veza_ops.cleanup.checks import library_health
-from veza_ops.cleanup.job import EVERY_HOUR, cleanup_orphan_tracks, hourly
-from veza_ops.cleanup.loads import each_load
+from veza_ops.cleanup.job import EVERY_HOUR, cleanup_graph, cleanup_schedule
+from veza_ops.cleanup.loads import load_sensor
 from veza_ops.cleanup.ops import find_stale_tracks, mark_orphans_failed
 from veza_ops.executors import chosen_in_run_config
-from veza_ops.history.job import nightly, prune_history
+from veza_ops.history.job import prune_history, prune_schedule
 from veza_ops.resources import Alerts, Database, EvidenceStore, History, Storage
 from veza_ops.undo.job import restore_orphan_tracks
 
@@ -75,14 +75,18 @@ def build_defs(
 ) -> dg.Definitions:
     """The inventory, made anew, in which another code location may have some parts otherwise."""
     steps_run_by = executor or chosen_in_run_config()
-    graphs = cleanup_orphan_tracks(find, mark), restore_orphan_tracks, audit_track_files, prune_history
+    graphs = cleanup_graph(find, mark), restore_orphan_tracks, audit_track_files, prune_history
     cleanup, undo, audit, prune = (graph.to_job(executor_def=steps_run_by, tags=graph.tags) for graph in graphs)
     return dg.Definitions(
         assets=[tracks.ASSET, track_files.ASSET],
         asset_checks=[checks, files_health],
         jobs=[cleanup, undo, audit, prune],
-        schedules=[hourly(cleanup, cron=cron, on=scheduled), weekly(audit), nightly(prune)],
-        sensors=[each_load(cleanup, on=on_load), alert_on_trouble],
+        schedules=[
+            cleanup_schedule(cleanup, cron=cron, on=scheduled),
+            audit_schedule(audit),
+            prune_schedule(prune),
+        ],
+        sensors=[load_sensor(cleanup, on=on_load), alert_on_trouble],
         resources=resources or {name: kind() for name, kind in resource_types().items()},
     )
 

@@ -193,3 +193,5 @@ def test_a_wrong_setting_is_named_without_its_value(yaml: str, named: str) -> No
 def test_a_component_made_in_python_is_checked_as_well() -> None:
     with pytest.raises(ValidationError):
         VezaOps(batch_size="many")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="History has no keep_day, only keep_days"):
+        VezaOps(history={"keep_day": 3}).build_defs(dg.ComponentTree.for_test().load_context)

@@ -16,7 +16,7 @@ def audit_track_files() -> None:
     report_audit(audit_files(), find_unnamed_files())
 
 
-def weekly(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+def audit_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """The schedule of `job`, the audit; off until somebody switches it on."""
     return dg.ScheduleDefinition(
         name="audit_track_files_weekly",

@@ -19,7 +19,7 @@ Run monitoring finds such a run out much earlier; this is for an instance that h
 """
 
 
-def cleanup_orphan_tracks(find: dg.OpDefinition, mark: dg.OpDefinition) -> dg.GraphDefinition:
+def cleanup_graph(find: dg.OpDefinition, mark: dg.OpDefinition) -> dg.GraphDefinition:
     """The graph, whose first step and writing step may have other defaults in another code location."""
 
     @dg.graph(
@@ -35,14 +35,14 @@ def cleanup_orphan_tracks(find: dg.OpDefinition, mark: dg.OpDefinition) -> dg.Gr
     return cleanup_orphan_tracks
 
 
-def hourly(job: dg.JobDefinition, *, cron: str = EVERY_HOUR, on: bool = True) -> dg.ScheduleDefinition:
+def cleanup_schedule(job: dg.JobDefinition, *, cron: str = EVERY_HOUR, on: bool = True) -> dg.ScheduleDefinition:
     """The schedule of `job`, the cleanup; `on` unless somebody switches it."""
     return dg.schedule(
         job=job,
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
-        description="Cleans up every hour. Skips while no database is configured or another cleanup is under way.",
+        description=f"Cleans up {'every hour' if cron == EVERY_HOUR else 'by the clock'}. Skips while no database is configured or another cleanup is under way.",
     )(cleanup_orphan_tracks_hourly)
 
 

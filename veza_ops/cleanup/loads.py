@@ -84,7 +84,7 @@ def current_load_id() -> str:
     return load_id(Holder.of(process), parent, _SOURCE_DIGEST)
 
 
-def each_load(job: dg.JobDefinition, *, on: bool = True) -> dg.SensorDefinition:
+def load_sensor(job: dg.JobDefinition, *, on: bool = True) -> dg.SensorDefinition:
     """The sensor that starts `job`, the cleanup, for each load; `on` unless somebody switches it."""
     return dg.sensor(
         job=job,

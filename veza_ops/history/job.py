@@ -16,7 +16,7 @@ def prune_history() -> None:
     remove_old_runs()
 
 
-def nightly(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+def prune_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """The schedule of `job`."""
     return dg.ScheduleDefinition(
         name="prune_history_daily",

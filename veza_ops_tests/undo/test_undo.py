@@ -66,6 +66,18 @@ def test_without_a_run_every_track_with_our_message_goes_back_and_its_message_is
     }
 
 
+@pytest.mark.parametrize("by_run", [False, True])
+def test_of_the_marked_tracks_those_go_back_whose_file_is_there_and_the_others_stay(
+    library: Library, instance: dg.DagsterInstance, *, by_run: bool
+) -> None:
+    there, gone = library.add_ghost(file_path="there.flac"), library.add_ghost(file_path="gone.flac")
+    run_id = run_job(library, instance).run_id
+    library.write("there.flac")
+    undone = undo(library, instance, run_id if by_run else "")
+    assert (undone["marked"], undone["present"], undone["missing"], undone["restored"]) == (2, 1, 1, 1)
+    assert (library.status(there), library.status(gone)) == ("processing", "failed")
+
+
 def test_with_a_run_only_its_own_marks_are_undone(library: Library, instance: dg.DagsterInstance) -> None:
     first = library.add_ghost(file_path="first.flac")
     earlier = run_job(library, instance)
