@@ -42,7 +42,8 @@ def cleanup_schedule(job: dg.JobDefinition, *, cron: str = EVERY_HOUR, on: bool 
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
-        description=f"Cleans up {'every hour' if cron == EVERY_HOUR else 'by the clock'}. Skips while no database is configured or another cleanup is under way.",
+        description=f"Cleans up {'every hour' if cron == EVERY_HOUR else 'by the clock'}. Skips while no database is "
+        "configured or another cleanup is under way.",
     )(cleanup_orphan_tracks_hourly)
 
 
