@@ -1,5 +1,6 @@
 """veza-ops for other people's code locations: the inventory as a component, set in a few lines of YAML."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,16 +11,26 @@ from pydantic.fields import FieldInfo
 from veza_ops.cleanup.checks import library_health
 from veza_ops.cleanup.job import EVERY_HOUR
 from veza_ops.cleanup.ops import FindConfig, MarkConfig, find_stale_tracks, mark_orphans_failed
-from veza_ops.definitions import Model, build_defs, resource_types, with_defaults
+from veza_ops.definitions import Model, build_defs, reference, resource_types, with_defaults
 from veza_ops.errors import ConfigurationError
 from veza_ops.executors import IN_ONE_PROCESS, chosen_in_run_config, installed
 from veza_ops.resources import SECRET, Alerts, Database, EvidenceStore, History, Storage
+from veza_ops.storage.layout import Layout
 
 _SAYS_NO_VALUE = ConfigDict(hide_input_in_errors=True)
 """A value may have come from the environment, by a template in the wrong place."""
 
 
-class Variable(dg.Model):
+_ADDRESS_WITH_PASSWORD = re.compile(r"://[^/\s]*@")
+
+
+class Fields(dg.Model):
+    """What YAML gives for one resource."""
+
+    model_config = _SAYS_NO_VALUE
+
+
+class Variable(Fields):
     """A reference to a variable of the environment, as in run config."""
 
     env: str
@@ -64,7 +75,7 @@ def _fields_of(resource: type[BaseModel]) -> dg.Resolver:
         return kind, Field(default=None, description=known.description)
 
     fields: dict[str, Any] = {name: field_of(known) for name, known in resource.model_fields.items()}
-    model = create_model(f"{resource.__name__}Fields", __base__=dg.Model, __doc__=resource.__doc__, **fields)
+    model = create_model(f"{resource.__name__}Fields", __base__=Fields, __doc__=resource.__doc__, **fields)
     return dg.Resolver(_given, model_field_type=model, description=resource.__doc__)
 
 
@@ -118,22 +129,42 @@ def _set(model: type[Model], values: Mapping[str, Any]) -> type[Model]:
     """`model` with `values`, or references to variables, as defaults.
 
     Raises ConfigurationError, without the value, for one that the field doesn't take. A field that holds a secret
-    takes nothing but a reference.
+    takes nothing but a reference, and is empty while there is no such variable: without an address, nothing is done.
     """
     if unknown := values.keys() - model.model_fields.keys():
         raise ConfigurationError(f"{model.__name__} has no {min(unknown)}, only {', '.join(model.model_fields)}.")
     plain = {name: value for name, value in values.items() if not isinstance(value, dg.EnvVar)}
-    if secrets := [name for name in plain if model.model_fields[name].json_schema_extra == SECRET]:
+    if exposed := [name for name in _secrets_of(model) if name in plain]:
         raise ConfigurationError(
-            f"{model.__name__}.{secrets[0]} holds a secret, so it is given as a reference to a variable of the "
+            f"{model.__name__}.{exposed[0]} holds a secret, so it is given as a reference to a variable of the "
             "environment: {env: NAME}. A template such as {{ env.NAME }} would put the value itself there."
+        )
+    if misplaced := [name for name, value in plain.items() if _ADDRESS_WITH_PASSWORD.search(str(value))]:
+        raise ConfigurationError(
+            f"{model.__name__}.{misplaced[0]} holds an address with a password. It would show on the pages: the field "
+            "for it takes {env: NAME}."
         )
     try:
         checked = model(**plain)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise ConfigurationError(f"{model.__name__} can't be set so. {wrong}.") from None
-    return with_defaults(model, {**values, **{name: getattr(checked, name) for name in plain}})
+    given = {name: getattr(checked, name) if name in plain else value for name, value in values.items()}
+    if issubclass(model, Storage):
+        _require_absolute(**{name: given[name] for name in ("root", "path_map") if name in plain})
+    secrets = {name: reference(given[name].env_var_name) for name in given.keys() & set(_secrets_of(model))}
+    return with_defaults(model, given | secrets)
+
+
+def _require_absolute(root: str = "", path_map: Mapping[str, str] | None = None) -> None:
+    try:
+        Layout(root, path_map or {})
+    except ConfigurationError:  # it repeats the path
+        raise ConfigurationError("storage.root and both sides of storage.path_map are absolute paths.") from None
+
+
+def _secrets_of(model: type[BaseModel]) -> list[str]:
+    return [name for name, field in model.model_fields.items() if field.json_schema_extra == SECRET]
 
 
 def _configured(op: dg.OpDefinition, config: type[dg.Config]) -> dg.OpDefinition:
@@ -157,6 +188,4 @@ def _require_cron(text: str) -> None:
     try:
         dg.ScheduleDefinition(job_name="any", cron_schedule=text)
     except dg.DagsterInvalidDefinitionError:
-        raise ConfigurationError(
-            'The schedule\'s cron is no cron expression of five fields, like "*/30 * * * *".'
-        ) from None
+        raise ConfigurationError('The schedule\'s cron is no cron expression, like "*/30 * * * *".') from None

@@ -49,6 +49,11 @@ def with_environment(resource: type[Resource], **variables: str) -> type[Resourc
     return with_defaults(resource, set_ones)
 
 
+def reference(variable: str) -> str:
+    """A reference to a `variable` for a setting that may be left out: empty, as if it were, while it isn't set."""
+    return dg.EnvVar(variable) if os.environ.get(variable) else ""
+
+
 def resource_types() -> dict[str, type[Resource]]:
     """The resources by their names, as the environment sets them."""
     return {
@@ -87,7 +92,7 @@ def build_defs(
             prune_schedule(prune),
         ],
         sensors=[load_sensor(cleanup, on=on_load), alert_on_trouble],
-        resources=resources or {name: kind() for name, kind in resource_types().items()},
+        resources={name: kind() for name, kind in resource_types().items()} if resources is None else resources,
     )
 
 

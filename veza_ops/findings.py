@@ -13,7 +13,6 @@ from veza_ops.storage.proof import Proof
 
 TRACKS = dg.AssetKey("tracks")
 TRACK_FILES = dg.AssetKey("track_files")
-ASSETS = frozenset({TRACKS, TRACK_FILES})
 """What the questions are about: Veza's tracks table, and the files of its tracks."""
 
 STORAGE_PROVEN = dg.AssetCheckSpec(
@@ -36,7 +35,8 @@ class Finding:
     numbers: dict[str, int] = field(default_factory=dict)
 
     @property
-    def _result(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
+        """The answer in the words of Dagster's events."""
         return {
             "asset_key": self.check.asset_key,
             "check_name": self.check.name,
@@ -76,11 +76,11 @@ def some_tracks(number: int) -> str:
 
 def report(context: dg.OpExecutionContext, finding: Finding) -> None:
     """Tell the check of a finding while a job runs. It stays told if the step fails afterwards."""
-    event = dg.AssetCheckEvaluation(**finding._result)  # noqa: SLF001 - the other half of the class
+    event = dg.AssetCheckEvaluation(**finding.told)
     context.log_event(event)  # type: ignore[arg-type]  # it takes every user event, more than its annotation names
 
 
 def asked_for(context: dg.AssetCheckExecutionContext, findings: Iterable[Finding]) -> Iterator[dg.AssetCheckResult]:
     """Those of `findings` that somebody asked for, as the results of their checks."""
     keys = context.selected_asset_check_keys
-    return (dg.AssetCheckResult(**each._result) for each in findings if each.check.key in keys)  # noqa: SLF001
+    return (dg.AssetCheckResult(**each.told) for each in findings if each.check.key in keys)

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from veza_ops.findings import ASSETS
+from veza_ops.findings import TRACK_FILES, TRACKS
 
 OURS = {"team": "veza-ops", "domain": "tracks"}
 """Tags that every job and run of ours has, to filter by."""
@@ -12,6 +12,16 @@ WRITES_TRACKS = "veza_ops/writes_tracks"
 
 WRITING = {WRITES_TRACKS: "true", "dagster/max_runtime": "2700"}
 """Such a run is ended after 45 minutes: one whose process was killed looks as if it ran, and holds up the next one."""
+
+CHECKS = frozenset(
+    dg.AssetCheckKey(asset, name)
+    for asset, names in {
+        TRACKS: ("no_orphan_left", "nothing_unverifiable", "storage_proven"),
+        TRACK_FILES: ("no_file_missing", "no_file_unverifiable", "no_file_unnamed"),
+    }.items()
+    for name in names
+)
+"""Our checks: what a run that executes some of them, because somebody asked for it, is known by."""
 
 CHECKS_JOB = "__ASSET_JOB"
 """What Dagster calls the job that executes checks which somebody asked for."""
@@ -38,11 +48,10 @@ def label_of(run: dg.DagsterRun) -> str | None:
 def is_ours(run: dg.DagsterRun, label: str | None) -> bool:
     """Whether `run` is one of ours, and of the code location `label` or started from the command line.
 
-    A code location may hold other people's jobs beside ours. What has none of our tags is ours only if it executes
-    checks of our assets, and nothing else.
+    A code location may hold other people's jobs and checks beside ours. What has none of our tags is ours only if it
+    executes checks of ours, and nothing else.
     """
     if (label_of(run) or label) != label:
         return False
-    checks = run.asset_check_selection or ()
-    asks_us = bool(checks) and not run.asset_selection and all(check.asset_key in ASSETS for check in checks)
-    return OURS.items() <= run.tags.items() or asks_us
+    checks = run.asset_check_selection or set()
+    return OURS.items() <= run.tags.items() or (bool(checks) and checks <= CHECKS and not run.asset_selection)

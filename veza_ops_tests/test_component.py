@@ -175,9 +175,15 @@ def test_the_fields_of_resources_are_values_templates_or_references(monkeypatch:
             "executor: {multiprocess: {max_concurrent: '{{ env.WRONG }}'}}",
             ONE_OF,
         ),
-        ("storage: {sample_size: '{{ env.WRONG }}'}", "sample_size: Input should be a valid integer"),
-        ("storage: {path_map: '{{ env.WRONG }}'}", "path_map: Input should be a valid dictionary"),
+        ("storage: {sample_size: '{{ env.WRONG }}'}", "Storage.sample_size holds an address with a password"),
+        ("storage: {sample_size: many}", "sample_size: Input should be a valid integer"),
+        ("storage: {path_map: /srv}", "path_map: Input should be a valid dictionary"),
         ("storage: {look_timeout_seconds: {env: WRONG}}", "look_timeout_seconds"),
+        ("storage: {root: '{{ env.WRONG }}'}", "Storage.root holds an address with a password"),
+        ("storage: {path_map: {/app: '{{ env.WRONG }}'}}", "Storage.path_map holds an address with a password"),
+        ("database: {tracks_table: '{{ env.WRONG }}'}", "Database.tracks_table holds an address with a password"),
+        ("storage: {root: uploads}", "absolute paths"),
+        ("storage: {path_map: {app: /srv}}", "absolute paths"),
         ("storage: {rot: /srv}", "rot"),
         ("tresold: 90", "tresold"),
     ],
@@ -188,6 +194,17 @@ def test_a_wrong_setting_is_named_without_its_value(yaml: str, named: str) -> No
     said = str(caught.value)
     assert named in said
     assert SECRET not in said.replace(yaml, "")
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_while_the_variable_of_the_address_is_not_set_there_is_nothing_to_do(
+    here: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, *, elsewhere: bool
+) -> None:
+    if elsewhere:  # what YAML doesn't name must not be taken instead
+        monkeypatch.setenv("VEZA_DATABASE_URL", here.url)
+    ghost = here.add_ghost()
+    assert not any(run(load("database: {url: {env: NOT_SET}}"), instance).values())
+    assert here.status(ghost) == "processing"
 
 
 def test_a_component_made_in_python_is_checked_as_well() -> None:

@@ -8,11 +8,17 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 
-from veza_ops.findings import TRACK_FILES, TRACKS
-from veza_ops.runs import CHECKS_JOB, OURS, is_ours
+from veza_ops.definitions import defs
+from veza_ops.findings import STORAGE_PROVEN, TRACK_FILES, TRACKS
+from veza_ops.runs import CHECKS, CHECKS_JOB, OURS, is_ours
 
 HERE = "__repository__@production"
 THEIRS = dg.AssetKey("theirs")
+PROVEN = STORAGE_PROVEN.key
+
+
+def test_our_checks_are_those_of_the_inventory() -> None:
+    assert defs.resolve_asset_graph().asset_check_keys == CHECKS
 
 
 def started_in(location: str, job: str) -> RemoteJobOrigin:
@@ -39,22 +45,23 @@ def test_ours_are_the_runs_of_our_jobs_in_this_code_location_and_those_from_the_
 
 
 @pytest.mark.parametrize(
-    ("location", "assets", "ours"),
+    ("location", "checks", "ours"),
     [
-        ("production", [TRACKS], True),
-        ("production", [TRACK_FILES, TRACKS], True),
-        ("production", [THEIRS], False),
-        ("production", [TRACKS, THEIRS], False),
-        ("staging", [TRACKS], False),
+        ("production", [PROVEN], True),
+        ("production", [dg.AssetCheckKey(TRACK_FILES, "no_file_missing"), PROVEN], True),
+        ("production", [dg.AssetCheckKey(THEIRS, "storage_proven")], False),
+        ("production", [dg.AssetCheckKey(TRACKS, "a_check_of_theirs")], False),
+        ("production", [PROVEN, dg.AssetCheckKey(TRACKS, "a_check_of_theirs")], False),
+        ("staging", [PROVEN], False),
     ],
 )
-def test_a_run_of_checks_that_somebody_asked_for_is_ours_if_all_are_of_our_assets(
-    location: str, assets: list[dg.AssetKey], *, ours: bool
+def test_a_run_of_checks_that_somebody_asked_for_is_ours_if_all_are_ours(
+    location: str, checks: list[dg.AssetCheckKey], *, ours: bool
 ) -> None:
     run = dg.DagsterRun(
         CHECKS_JOB,
         remote_job_origin=started_in(location, CHECKS_JOB),
-        asset_check_selection=frozenset(dg.AssetCheckKey(asset, "a_check") for asset in assets),
+        asset_check_selection=frozenset(checks),
     )
     assert is_ours(run, HERE) is ours
 
@@ -64,7 +71,7 @@ def test_a_run_that_makes_somebodys_asset_is_not_ours_whatever_it_checks() -> No
         CHECKS_JOB,
         remote_job_origin=started_in("production", CHECKS_JOB),
         asset_selection=frozenset({THEIRS}),
-        asset_check_selection=frozenset({dg.AssetCheckKey(TRACKS, "a_check")}),
+        asset_check_selection=frozenset({PROVEN}),
     )
     assert not is_ours(run, HERE)
 

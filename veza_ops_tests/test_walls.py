@@ -1,5 +1,6 @@
 """The walls between the rooms of the package hold by themselves: each contract notices what it is there for."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -32,6 +33,15 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    "folder", sorted((ROOT / "veza_ops").rglob("*/__init__.py")), ids=lambda path: path.parent.name
+)
+def test_the_door_of_a_room_is_a_sentence_and_loads_nothing(folder: Path) -> None:
+    (statement,) = ast.parse(folder.read_text()).body
+    assert isinstance(statement, ast.Expr)
+    assert isinstance(statement.value, ast.Constant)
+
+
 def test_the_package_keeps_to_its_walls(copy: Path) -> None:
     code, said = lint(copy)
     assert code == 0, said
@@ -48,6 +58,12 @@ def test_the_package_keeps_to_its_walls(copy: Path) -> None:
         ("stray.py", "", "Nothing imports what stands above it"),
         ("cleanup/rules.py", "import veza_ops.cleanup.asset", "In a job's folder"),
         ("audit/ops.py", "import veza_ops.audit.job", "In a job's folder"),
+        ("tracks/row.py", "import veza_ops.tracks.table", "In the folder of Veza's database"),
+        ("storage/layout.py", "import veza_ops.storage.walk", "In the folder of Veza's files"),
+        ("alerts/message.py", "import veza_ops.alerts.sensor", "In the folder of the alerts"),
+        ("cleanup/ops.py", "import sqlalchemy", "Veza's database is spoken to"),
+        ("undo/rules.py", "import apprise", "People are told through"),
+        ("cleanup/rules.py", "import dagster_shared", "Rules, Veza's database"),
         ("storage/look.py", "import dagster", "Rules, Veza's database"),
         ("tracks/row.py", "import dagster", "Rules, Veza's database"),
         ("cleanup/rules.py", "import veza_ops.steps", "Rules, Veza's database"),

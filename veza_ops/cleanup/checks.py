@@ -34,8 +34,8 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
         yield from unanswered(NOT_CONFIGURED, *CHECKS)
         return
     files = storage.files()
-    found = search(config, database, storage, writable=False)
-    with database.tracks() as tracks:
+    with database.tracks(writable=False) as tracks:
+        found = search(tracks, config, storage)
         sample = tracks.newest_playable(storage.sample_size)
     outcomes: list[Outcome] = []
     try:

@@ -10,6 +10,7 @@ from veza_ops.resources import Database
 from veza_ops.runs import OURS, UNFINISHED, WRITING
 from veza_ops.steps import NOT_CONFIGURED
 
+JOB = "cleanup_orphan_tracks"
 EVERY_HOUR = "0 * * * *"
 
 STUCK_AFTER = timedelta(days=1)
@@ -23,6 +24,7 @@ def cleanup_graph(find: dg.OpDefinition, mark: dg.OpDefinition) -> dg.GraphDefin
     """The graph, whose first step and writing step may have other defaults in another code location."""
 
     @dg.graph(
+        name=JOB,
         description="Find tracks that are stuck in processing, look for their files, and mark those failed that have "
         "none.",
         tags={**OURS, **WRITING},
@@ -57,9 +59,7 @@ def cleanup_orphan_tracks_hourly(
     if not database.is_configured:
         yield dg.SkipReason(NOT_CONFIGURED)
     elif busy := context.instance.get_runs(
-        dg.RunsFilter(
-            job_name="cleanup_orphan_tracks", statuses=UNFINISHED, created_after=datetime.now(UTC) - STUCK_AFTER
-        ),
+        dg.RunsFilter(job_name=JOB, statuses=UNFINISHED, created_after=datetime.now(UTC) - STUCK_AFTER),
         limit=1,
     ):
         yield dg.SkipReason(f"Run {busy[0].run_id} of the same job is still queued or running.")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -17,6 +17,9 @@ from veza_ops.findings import TRACKS, report
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, seconds_since_start, table
 from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, age_hours
+
+if TYPE_CHECKING:  # loads SQLAlchemy
+    from veza_ops.tracks.table import Tracks
 
 
 class FindConfig(dg.Config):
@@ -42,13 +45,10 @@ class MarkConfig(dg.Config):
     dry_run: bool = Field(default=False, description="Only say what would be marked failed; change nothing.")
 
 
-def search(config: FindConfig, database: Database, storage: Storage, *, writable: bool = True) -> Found:
-    """Find the stale rows, with what the config and the resources say."""
+def search(tracks: "Tracks", config: FindConfig, storage: Storage) -> Found:
+    """Find the stale rows, with what the config and the resource say."""
     threshold = timedelta(minutes=config.age_threshold_minutes)
-    with database.tracks(writable=writable) as tracks:
-        return rules.find_stale(
-            tracks, threshold=threshold, batch_size=config.batch_size, sample_size=storage.sample_size
-        )
+    return rules.find_stale(tracks, threshold=threshold, batch_size=config.batch_size, sample_size=storage.sample_size)
 
 
 def look_through(stale: StaleBatch, database: Database, storage: Storage) -> Checked:
@@ -75,7 +75,8 @@ def find_stale_tracks(
     began = time.monotonic()
     with plain_failures(context):
         storage.files().require_root()
-        found = search(config, database, storage)
+        with database.tracks() as tracks:
+            found = search(tracks, config, storage)
     sweep = found.sweep
     assert sweep is not None
     if found.advice:

@@ -13,9 +13,10 @@ from veza_ops.runs import label_of
 
 @dg.op(tags={"kind": "dagster"})
 def remove_old_runs(context: dg.OpExecutionContext, history: History, evidence: EvidenceStore) -> dict[str, int]:
-    """Remove finished runs of this code location that are older than `keep_days`, oldest first.
+    """Remove our finished runs of this code location that are older than `keep_days`, oldest first.
 
-    Runs of other code locations and unfinished ones are never touched. The output is how many were removed, by job.
+    Runs of other jobs, of other code locations, and unfinished ones are never touched. The output is how many were
+    removed, by job.
     """
     if not history.keep_days:
         context.log.info("history.keep_days is 0: every run is kept")

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,24 +11,41 @@ import dagster as dg
 from veza_ops.evidence import Evidence
 from veza_ops.runs import CHECKS_JOB, FINISHED, LABEL, OURS, is_ours
 
+PAGE = 500
+"""Runs that are read at a time where ours stand among others."""
 
-def old_runs(instance: dg.DagsterInstance, label: str | None, before: datetime, limit: int) -> Iterator[dg.RunRecord]:
-    """At most `limit` of our runs that had finished `before`, oldest first.
+
+def old_runs(instance: dg.DagsterInstance, label: str | None, before: datetime, limit: int) -> list[dg.RunRecord]:
+    """At most `limit` of our runs that had finished `before`: those of jobs first, and of each kind the oldest first.
 
     `label` names the code location; None leaves those that were started from the command line.
     """
-    here = {LABEL: label} if label else {}
-    searches = [dg.RunsFilter(statuses=FINISHED, tags=here | OURS, updated_before=before)]
-    if label:
-        searches += [
-            dg.RunsFilter(statuses=FINISHED, tags=here, job_name=CHECKS_JOB, updated_before=before),
-            dg.RunsFilter(statuses=FINISHED, tags=OURS, updated_before=before),
-        ]
-    for old in searches:
-        for record in instance.get_run_records(old, limit=limit, order_by="update_timestamp", ascending=True):
-            if limit and is_ours(record.dagster_run, label):
-                limit -= 1
-                yield record
+    ours: dict[str, dg.RunRecord] = {}
+    for record in _old_runs_of_all(instance, label, before, limit):
+        if len(ours) == limit:
+            break
+        if is_ours(record.dagster_run, label):
+            ours[record.dagster_run.run_id] = record
+    return list(ours.values())
+
+
+def _old_runs_of_all(
+    instance: dg.DagsterInstance, label: str | None, before: datetime, limit: int
+) -> Iterator[dg.RunRecord]:
+    for tags in (*([{LABEL: label, **OURS}] if label else []), OURS):
+        old = dg.RunsFilter(statuses=FINISHED, tags=tags, updated_before=before)
+        yield from instance.get_run_records(old, limit=limit, order_by="update_timestamp", ascending=True)
+    if not label:
+        return
+    # No tag tells our checks from other people's assets and checks, of which there may be any number.
+    checks = dg.RunsFilter(statuses=FINISHED, tags={LABEL: label}, job_name=CHECKS_JOB, updated_before=before)
+    page: Sequence[dg.RunRecord] = []
+    while page := instance.get_run_records(checks, limit=PAGE, ascending=True, cursor=_last(page)):
+        yield from page
+
+
+def _last(page: Sequence[dg.RunRecord]) -> str | None:
+    return page[-1].dagster_run.run_id if page else None
 
 
 def forget(instance: dg.DagsterInstance, run_id: str, evidence: Evidence) -> int:

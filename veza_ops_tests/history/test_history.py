@@ -1,16 +1,17 @@
 """Old runs are forgotten for good, and no others, in a Dagster home that lasts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from veza_ops.findings import TRACKS
-from veza_ops.history.removal import old_runs
+from veza_ops.findings import STORAGE_PROVEN, TRACKS
+from veza_ops.history import removal
 from veza_ops.runs import CHECKS_JOB, OURS
 from veza_ops_tests.library import Library, run_job
 
@@ -105,29 +106,36 @@ def test_runs_of_another_code_location_stay(instance: dg.DagsterInstance) -> Non
     assert instance.get_run_by_id(theirs)
 
 
-def test_in_a_code_location_that_others_share_our_runs_are_old_and_theirs_are_not_ours(
-    instance: dg.DagsterInstance,
+def test_in_a_code_location_that_others_share_our_old_runs_are_found_among_any_number_of_theirs(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def add(job: str, tags: dict[str, str], days: float, checks: frozenset[dg.AssetCheckKey] | None = None) -> str:
+    monkeypatch.setattr(removal, "PAGE", 2)
+    theirs = dg.AssetKey("theirs")
+
+    def add(job: str, days: float, tags: Mapping[str, str] | None = None, **selection: Any) -> str:
         origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("shared"), "__repository__"), job)
         run = dg.DagsterRun(
-            job,
-            status=dg.DagsterRunStatus.SUCCESS,
-            tags=tags,
-            remote_job_origin=origin,
-            asset_check_selection=checks,
+            job, status=dg.DagsterRunStatus.SUCCESS, tags=tags or {}, remote_job_origin=origin, **selection
         )
         instance.add_run(run)
         return age(instance, run.run_id, days=days)
 
     for number in range(5):  # older than ours, and more than are removed at a time
-        add("of_their_own", {}, 100 + number)
-    ours = [add("cleanup_orphan_tracks", OURS, 50), add("cleanup_orphan_tracks", OURS, 40)]
-    checks = add(CHECKS_JOB, {}, 45, frozenset({dg.AssetCheckKey(TRACKS, "storage_proven")}))
+        add("of_their_own", 100 + number)
+        add(CHECKS_JOB, 100 + number, asset_selection=frozenset({theirs}))
+        add(CHECKS_JOB, 100 + number, asset_check_selection=frozenset({dg.AssetCheckKey(TRACKS, "of_their_own")}))
+    ours = [add("cleanup_orphan_tracks", 40, OURS), add("cleanup_orphan_tracks", 50, OURS)]
+    checks = add(CHECKS_JOB, 45, asset_check_selection=frozenset({STORAGE_PROVEN.key}))
+    add(CHECKS_JOB, 20, asset_check_selection=frozenset({STORAGE_PROVEN.key}))
     before = datetime.now(UTC) - timedelta(days=30)
-    found = [record.dagster_run.run_id for record in old_runs(instance, "__repository__@shared", before, limit=4)]
-    assert set(found) == {*ours, checks}
-    assert not list(old_runs(instance, "__repository__@another", before, limit=4))
+
+    def found(label: str | None, limit: int) -> list[str]:
+        return [record.dagster_run.run_id for record in removal.old_runs(instance, label, before, limit)]
+
+    assert found("__repository__@shared", 4) == [ours[1], ours[0], checks]
+    assert found("__repository__@shared", 1) == [ours[1]]
+    assert found("__repository__@another", 4) == []
+    assert found(None, 4) == []
 
 
 def test_no_more_than_so_many_are_removed_at_a_time_the_oldest_first(
