@@ -1,7 +1,7 @@
 """veza-ops for other people's code locations: the inventory as a component, set in a few lines of YAML."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import dagster as dg
@@ -134,16 +134,8 @@ def _set(model: type[Model], values: Mapping[str, Any]) -> type[Model]:
     if unknown := values.keys() - model.model_fields.keys():
         raise ConfigurationError(f"{model.__name__} has no {min(unknown)}, only {', '.join(model.model_fields)}.")
     plain = {name: value for name, value in values.items() if not isinstance(value, dg.EnvVar)}
-    if exposed := [name for name in _secrets_of(model) if name in plain]:
-        raise ConfigurationError(
-            f"{model.__name__}.{exposed[0]} holds a secret, so it is given as a reference to a variable of the "
-            "environment: {env: NAME}. A template such as {{ env.NAME }} would put the value itself there."
-        )
-    if misplaced := [name for name, value in plain.items() if _ADDRESS_WITH_PASSWORD.search(str(value))]:
-        raise ConfigurationError(
-            f"{model.__name__}.{misplaced[0]} holds an address with a password. It would show on the pages: the field "
-            "for it takes {env: NAME}."
-        )
+    secret = {name for name, field in model.model_fields.items() if field.json_schema_extra == SECRET}
+    _require_no_secret(model.__name__, plain, secret)
     try:
         checked = model(**plain)
     except ValidationError as error:
@@ -152,8 +144,22 @@ def _set(model: type[Model], values: Mapping[str, Any]) -> type[Model]:
     given = {name: getattr(checked, name) if name in plain else value for name, value in values.items()}
     if issubclass(model, Storage):
         _require_absolute(**{name: given[name] for name in ("root", "path_map") if name in plain})
-    secrets = {name: reference(given[name].env_var_name) for name in given.keys() & set(_secrets_of(model))}
-    return with_defaults(model, given | secrets)
+    return with_defaults(model, given | {name: reference(given[name].env_var_name) for name in secret & given.keys()})
+
+
+def _require_no_secret(where: str, plain: Mapping[str, Any], secret: Collection[str]) -> None:
+    """Raises ConfigurationError for a `plain` value of a field that holds a secret, or one that looks like a secret."""
+    for name, value in plain.items():
+        if name in secret:
+            raise ConfigurationError(
+                f"{where}.{name} holds a secret, so it is given as a reference to a variable of the environment: "
+                "{env: NAME}. A template such as {{ env.NAME }} would put the value itself there."
+            )
+        if _ADDRESS_WITH_PASSWORD.search(str(value)):
+            raise ConfigurationError(
+                f"{where}.{name} holds an address with a password, which would show on the pages. The field that it "
+                "belongs into takes {env: NAME}."
+            )
 
 
 def _require_absolute(root: str = "", path_map: Mapping[str, str] | None = None) -> None:
@@ -161,10 +167,6 @@ def _require_absolute(root: str = "", path_map: Mapping[str, str] | None = None)
         Layout(root, path_map or {})
     except ConfigurationError:  # it repeats the path
         raise ConfigurationError("storage.root and both sides of storage.path_map are absolute paths.") from None
-
-
-def _secrets_of(model: type[BaseModel]) -> list[str]:
-    return [name for name, field in model.model_fields.items() if field.json_schema_extra == SECRET]
 
 
 def _configured(op: dg.OpDefinition, config: type[dg.Config]) -> dg.OpDefinition:

@@ -554,8 +554,22 @@ GUARDS = [
     Guard(
         "a secret is given as a reference only",
         "component.py",
-        "    if exposed := [name for name in _secrets_of(model) if name in plain]:\n",
-        "    if exposed := [name for name in plain if not name]:\n",
+        "        if name in secret:\n",
+        "        if name in ():\n",
         "test_component.py",
+    ),
+    Guard(
+        "an address with a password is refused in any other field",
+        "component.py",
+        "        if _ADDRESS_WITH_PASSWORD.search(str(value)):\n",
+        "        if not name:\n",
+        "test_component.py",
+    ),
+    Guard(
+        "no other database is taken while a component's own isn't there",
+        "component.py",
+        "given | {name: reference(given[name].env_var_name) for name in secret & given.keys()})",
+        "{n: v for n, v in given.items() if n not in secret or reference(v.env_var_name)})",
+        "test_component.py -k nothing_to_do",
     ),
 ]
