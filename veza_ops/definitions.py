@@ -43,15 +43,15 @@ def with_defaults(model: type[Model], defaults: Mapping[str, Any]) -> type[Model
     return made
 
 
-def with_environment(resource: type[Resource], **variables: str) -> type[Resource]:
-    """`resource`, its defaults replaced by references to those `variables` that are set: a value shows on no page."""
-    set_ones = {name: dg.EnvVar(variable) for name, variable in variables.items() if os.environ.get(variable)}
-    return with_defaults(resource, set_ones)
-
-
 def reference(variable: str) -> str:
-    """A reference to a `variable` for a setting that may be left out: empty, as if it were, while it isn't set."""
+    """A reference to a `variable` of the environment, whose value shows on no page; empty while it isn't set."""
     return dg.EnvVar(variable) if os.environ.get(variable) else ""
+
+
+def with_environment(resource: type[Resource], **variables: str) -> type[Resource]:
+    """`resource`, its defaults replaced by references to those `variables` that are set."""
+    references = {field: reference(variable) for field, variable in variables.items()}
+    return with_defaults(resource, {field: default for field, default in references.items() if default})
 
 
 def resource_types() -> dict[str, type[Resource]]:

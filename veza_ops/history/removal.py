@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -39,13 +39,10 @@ def _old_runs_of_all(
         return
     # No tag tells our checks from other people's assets and checks, of which there may be any number.
     checks = dg.RunsFilter(statuses=FINISHED, tags={LABEL: label}, job_name=CHECKS_JOB, updated_before=before)
-    page: Sequence[dg.RunRecord] = []
-    while page := instance.get_run_records(checks, limit=PAGE, ascending=True, cursor=_last(page)):
+    cursor: str | None = None
+    while page := instance.get_run_records(checks, limit=PAGE, ascending=True, cursor=cursor):
         yield from page
-
-
-def _last(page: Sequence[dg.RunRecord]) -> str | None:
-    return page[-1].dagster_run.run_id if page else None
+        cursor = page[-1].dagster_run.run_id
 
 
 def forget(instance: dg.DagsterInstance, run_id: str, evidence: Evidence) -> int:
