@@ -82,9 +82,8 @@ def restore_tracks(
     if not config.dry_run:
         counts = replace(counts, restored=len(restored), raced=counts.present - len(restored))
     ids = {change.id for change in restored}
-    listed = [Judged(track, "its file is there") for track in looks.present if config.dry_run or track.id in ids][
-        :LISTED
-    ]
+    shown = [track for track in looks.present if config.dry_run or track.id in ids][:LISTED]
+    listed = [Judged(track, "its file is there") for track in shown]
     context.add_output_metadata(
         {
             **asdict(counts),
