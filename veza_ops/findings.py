@@ -18,8 +18,9 @@ TRACK_FILES = dg.AssetKey("track_files")
 STORAGE_PROVEN = dg.AssetCheckSpec(
     "storage_proven",
     asset=TRACKS,
-    description="The files seen from here are those that the database describes: of the newest playable tracks, "
-    "most have theirs. An hour without stale tracks needs no proof, and leaves this as it was.",
+    description="The files seen from here are those that the database describes: the newest playable tracks have "
+    "theirs, in each area of the storage that has stale tracks. A warning: some weren't seen. An error: tracks of the "
+    "areas that it names are left alone. An hour without stale tracks needs no proof, and leaves this as it was.",
 )
 
 
@@ -48,14 +49,14 @@ class Finding:
 
 
 def of_proof(proof: Proof) -> Finding:
-    """What a proof that wasn't refused says."""
+    """What a proof says that wasn't refused as a whole."""
     words = str(proof)
     return Finding(
         STORAGE_PROVEN,
-        healthy=proof.sampled > 0,
+        healthy=proof.sampled > 0 and proof.seen == proof.sampled and not proof.refused,
         says=f"{words[0].upper()}{words[1:]}.",
-        certain=False,
-        numbers={"sampled": proof.sampled, "seen": proof.seen},
+        certain=bool(proof.refused),
+        numbers={"sampled": proof.sampled, "seen": proof.seen, "refused_areas": proof.refused_areas},
     )
 
 

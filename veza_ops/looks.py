@@ -1,12 +1,21 @@
-"""What looks at the files of some tracks come to: the tracks by verdict, each with the reason."""
+"""What looks at the files of some tracks come to: the tracks by verdict, each with the reason, and what proves them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
-from veza_ops.storage.files import Files
-from veza_ops.storage.look import Verdict
+from veza_ops.storage.files import AN_HOUR, Files, whole_reason
+from veza_ops.storage.look import Area, Gone, Verdict
+from veza_ops.storage.proof import Proof, Sample, Witnesses
 from veza_ops.tracks.row import Track
+from veza_ops.witnesses import draw_for, occupied
+
+if TYPE_CHECKING:  # loads SQLAlchemy
+    from veza_ops.tracks.table import Tracks
+
+Transaction = Callable[[], AbstractContextManager["Tracks"]]
+"""What opens a transaction of its own over the tracks table."""
 
 LISTED = 100
 """Rows of a kind that a page shows; the whole list is in the evidence."""
@@ -26,15 +35,83 @@ class Looks:
     present: Sequence[Track]
     missing: tuple[Judged, ...]
     unverifiable: tuple[Judged, ...]
+    proof: Proof = field(default_factory=lambda: Proof(0, 0))
 
-    @classmethod
-    def at(cls, files: Files, tracks: Sequence[Track]) -> Self:
-        """Look for the file of each of `tracks`."""
+
+@dataclass
+class Learned:
+    """What one round of looks leaves for the next."""
+
+    sample: Sample = field(default_factory=Sample)
+    singly: set[str] = field(default_factory=set)
+    """The folders that are too large or too slow to be read; they were asked for single names."""
+    vacant: set[str] = field(default_factory=set)
+    """Folders below which no playable track has its file."""
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How a step looks for files."""
+
+    files: Files
+    learned: Learned
+    database: "Transaction | None" = None
+    """For the samples of areas; never open while storage is asked."""
+    recent_seconds: float = AN_HOUR
+    """An unfinished upload that was written to within so many seconds is under way."""
+
+    def at(self, tracks: Sequence[Track], *, again: bool = False) -> Looks:
+        """Prove the storage, look for the file of each of `tracks`, and prove the storage again.
+
+        The proof is taken on both sides of the looks, so that a disk that went away and came back between two proofs
+        must have done so twice to be believed. `again`: the system is asked for the very path too.
+        """
+        paths = [track.file_path for track in tracks]
+        areas = self.files.areas_of(paths)
+        sample = self._sample(areas)
+        before = self.files.prove(sample, areas)
+        looks = self.files.search(
+            paths, recent_seconds=self.recent_seconds, asks_again=again, singly=self.learned.singly
+        )
+        witnesses = before.and_later(self.files.prove(sample, areas))
+        doubts = self._doubts(witnesses, {look.gone for look in looks if look.gone})
         present: list[Track] = []
-        others: dict[Verdict, list[Judged]] = {Verdict.MISSING: [], Verdict.UNVERIFIABLE: []}
-        for track, look in zip(tracks, files.look(track.file_path for track in tracks), strict=True):
+        missing: list[Judged] = []
+        unverifiable: list[Judged] = []
+        for track, look in zip(tracks, looks, strict=True):
             if look.verdict is Verdict.PRESENT:
                 present.append(track)
+            elif look.verdict is Verdict.UNVERIFIABLE:
+                unverifiable.append(Judged(track, look.reason))
+            elif doubt := doubts[look.gone]:
+                unverifiable.append(Judged(track, doubt))
             else:
-                others[look.verdict].append(Judged(track, look.reason))
-        return cls(present, *map(tuple, others.values()))
+                missing.append(Judged(track, whole_reason(look, track.file_path)))
+        return Looks(present, tuple(missing), tuple(unverifiable), witnesses.proof())
+
+    def _sample(self, areas: Sequence[Area]) -> Sample:
+        """The witnesses of the whole and of `areas`, drawn when they are first needed."""
+        learned = self.learned
+        if self.database and not learned.sample.is_all and any(area not in learned.sample.areas for area in areas):
+            with self.database() as table:
+                learned.sample = draw_for(learned.sample, table, self.files.layout, areas)
+        return learned.sample
+
+    def _doubts(self, witnesses: Witnesses, gone: set[Gone]) -> dict[Gone | None, str]:
+        """For each folder that files are missing from, why they can't be called so, or nothing."""
+        doubts: dict[Gone | None, str] = {each: witnesses.why_not(each) for each in gone}
+        sample, vacant = self.learned.sample, self.learned.vacant
+        if not self.database or not sample.size or sample.on_trust:
+            return doubts
+        empty = {each.nearest.path for each, doubt in doubts.items() if each and each.nearest.is_empty and not doubt}
+        if unknown := empty - vacant:
+            with self.database() as table:
+                in_use = occupied(table, self.files.layout, unknown)
+            vacant |= unknown - in_use
+            for each in gone:
+                if each.nearest.path in in_use:
+                    doubts[each] = (
+                        f"{each.nearest.path} is empty, where playable tracks should have their files: its disk may "
+                        "not be mounted"
+                    )
+        return doubts

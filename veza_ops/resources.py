@@ -20,6 +20,7 @@ from pydantic.config import JsonDict
 from veza_ops.evidence import Evidence
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
+from veza_ops.tracks.row import NOT_PLAYABLE
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -42,6 +43,11 @@ class Database(dg.ConfigurableResource[Any]):
     )
     db_schema: str = Field(default="public", description="Schema of the tracks table.")
     tracks_table: str = Field(default="tracks", description="Name of the tracks table.")
+    not_playable: list[str] = Field(
+        default=list(NOT_PLAYABLE),
+        description="Statuses of tracks that need have no file, in any letter case. In any other, the file of a track "
+        "is expected to be there, and proves the storage.",
+    )
     connect_timeout_seconds: int = Field(default=10, ge=1, le=300, description="Give up connecting after this long.")
     statement_timeout_seconds: int = Field(
         default=120, ge=1, le=3600, description="The server cancels a statement of ours after this long."
@@ -96,7 +102,7 @@ class Database(dg.ConfigurableResource[Any]):
         with plain_errors(self._engine.url), self._engine.begin() as connection:
             if self._table is None:
                 self._table = preflight(connection, schema=self.db_schema, name=self.tracks_table, writable=writable)
-            yield Tracks(self._table, connection)
+            yield Tracks(self._table, connection, tuple(self.not_playable))
 
 
 class Storage(dg.ConfigurableResource[Any]):
@@ -116,7 +122,8 @@ class Storage(dg.ConfigurableResource[Any]):
         default=20,
         ge=0,
         le=1000,
-        description="How many of the newest playable tracks prove the storage. 0 switches the proof off.",
+        description="How many of the newest playable tracks prove the storage, and each area of it that stale tracks "
+        "are in. 0 switches the proof off.",
     )
     max_threads: int = Field(default=32, ge=1, le=256, description="Threads that look for files while storage is slow.")
     look_timeout_seconds: float = Field(

@@ -9,6 +9,7 @@ import dagster as dg
 from veza_ops.errors import StorageNotProvenError, VezaOpsError
 from veza_ops.findings import of_refusal, report
 from veza_ops.looks import Judged
+from veza_ops.storage.proof import Proof
 from veza_ops.tracks.row import age_hours
 
 NOT_CONFIGURED = "No database is configured, so there is nothing to do: set VEZA_DATABASE_URL (or database.url)."
@@ -36,6 +37,12 @@ def seconds_since_start(context: dg.OpExecutionContext) -> float:
     record = context.instance.get_run_record_by_id(context.run_id)
     started = record.start_time if record else None
     return round(time.time() - started, 1) if started else 0.0
+
+
+def refused(proof: Proof) -> dict[str, dg.TableMetadataValue]:
+    """The areas whose tracks were left alone, as a page shows them; nothing where there is none."""
+    rows = [dg.TableRecord({"area": area, "why": why}) for area, why in proof.refused.items()]
+    return {"refused_areas": dg.MetadataValue.table(rows)} if rows else {}
 
 
 def table(rows: Sequence[Judged], now: str) -> dg.TableMetadataValue:

@@ -11,12 +11,13 @@ from pydantic import Field
 from veza_ops.audit.asset import of_audit
 from veza_ops.audit.rules import Round, Unnamed, look_at, unnamed_of
 from veza_ops.evidence import entry
-from veza_ops.findings import TRACK_FILES, report
-from veza_ops.looks import LISTED, Judged
+from veza_ops.findings import TRACK_FILES, of_proof, report
+from veza_ops.looks import LISTED, Judged, Learned, Looking
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, seconds_since_start, table
+from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, refused, seconds_since_start, table
 from veza_ops.storage.proof import Proof
 from veza_ops.tracks.row import Track
+from veza_ops.witnesses import draw
 
 MISSING, UNVERIFIABLE, UNNAMED = "audit_missing", "audit_unverifiable", "audit_unnamed"
 """The kinds of an audit's evidence."""
@@ -92,10 +93,11 @@ def audit_files(
     so_far = start = Round() if config.start_over else last_round(context.instance)
     missing: list[Judged] = []
     unverifiable: list[Judged] = []
+    proof = Proof(0, 0)
     with plain_failures(context):
         with database.tracks(writable=False) as tracks:
             now = str(tracks.now())
-            sample = tracks.newest_playable(storage.sample_size)
+            looking = Looking(files, Learned(draw(tracks, files.layout, storage.sample_size)), database.tracks)
 
         def read_again(ids: list[str]) -> list[Track]:
             with database.tracks() as tracks:
@@ -105,7 +107,10 @@ def audit_files(
             size = min(config.page_size, config.max_tracks - number * config.page_size)
             with database.tracks() as tracks:
                 rows = tracks.page(tracks.playable(), after=so_far.after or None, size=size)
-            looks, proof = look_at(files, sample, rows, read_again)
+            looks = look_at(looking, rows, read_again)
+            proof |= looks.proof
+            if looks.proof.whole:
+                proof.require(files.layout)
             kinds = (MISSING, looks.missing, missing), (UNVERIFIABLE, looks.unverifiable, unverifiable)
             for kind, judged, listed in kinds:
                 if judged:
@@ -117,12 +122,14 @@ def audit_files(
             is_enough = (number + 1) * config.page_size >= config.max_tracks
             if not so_far.after or is_enough or time.monotonic() - began > config.max_minutes * 60:
                 break
+        proof.require(files.layout)
     context.add_output_metadata(
         {
             "looked_at": so_far.audited - start.audited,
             "missing": so_far.missing - start.missing,
             "unverifiable": so_far.unverifiable - start.unverifiable,
             "proof": str(proof),
+            **refused(proof),
             "seconds": round(time.monotonic() - began, 3),
         }
     )
@@ -141,8 +148,8 @@ def find_unnamed_files(
     found = Unnamed()
     with plain_failures(context):
         with database.tracks(writable=False) as tracks:
-            sample = tracks.newest_playable(storage.sample_size)
-        files.prove(sample)
+            sample = draw(tracks, files.layout, storage.sample_size)
+        files.prove(sample, sample.areas).proof().require(files.layout)
 
         def named(file_paths: list[str]) -> set[str]:
             with database.tracks() as tracks:
@@ -180,12 +187,13 @@ def report_audit(context: dg.OpExecutionContext, audited: Audited, unnamed: Unna
         **so_far,
         **asdict(unnamed),
         "proof": str(audited.proof),
+        **refused(audited.proof),
         "full_lists": dg.MetadataValue.path(audited.lists),
         "seconds": seconds_since_start(context),
         **tables,
     }
     context.add_output_metadata(metadata)
     context.log_event(dg.AssetObservation(TRACK_FILES, metadata=metadata))
-    for finding in of_audit(audited.round, unnamed):
+    for finding in (of_proof(audited.proof), *of_audit(audited.round, unnamed)):
         report(context, finding)
     return so_far

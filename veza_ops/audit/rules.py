@@ -6,9 +6,8 @@ One round over all playable tracks may take several runs: each goes on after the
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from veza_ops.looks import Looks
+from veza_ops.looks import Looking, Looks
 from veza_ops.storage.files import Files
-from veza_ops.storage.proof import Proof
 from veza_ops.storage.walk import Stored
 from veza_ops.tracks.row import Track
 
@@ -57,20 +56,22 @@ class Unnamed:
         )
 
 
-def look_at(
-    files: Files, sample: Sequence[str | None], tracks: Sequence[Track], again: Callable[[list[str]], list[Track]]
-) -> tuple[Looks, Proof]:
-    """Prove the storage, look for the file of each of `tracks`, and prove it again.
+def look_at(looking: Looking, tracks: Sequence[Track], again: Callable[[list[str]], list[Track]]) -> Looks:
+    """Look for the file of each of `tracks`, the storage proven before and after.
 
     What is missing is read `again` by its ids and looked for once more: a track that was moved or deleted meanwhile
-    has nothing to answer for. Raises StorageNotProvenError.
+    has nothing to answer for.
     """
-    files.prove(sample)
-    looks = Looks.at(files, tracks)
-    if looks.missing:
-        second = Looks.at(files, again([track.id for track, _ in looks.missing]))
-        looks = Looks([*looks.present, *second.present], second.missing, looks.unverifiable + second.unverifiable)
-    return looks, files.prove(sample)
+    looks = looking.at(tracks)
+    if not looks.missing:
+        return looks
+    second = looking.at(again([track.id for track, _ in looks.missing]), again=True)
+    return Looks(
+        [*looks.present, *second.present],
+        second.missing,
+        looks.unverifiable + second.unverifiable,
+        looks.proof.and_later(second.proof),
+    )
 
 
 def unnamed_of(files: Files, stored: Sequence[Stored], named: Callable[[list[str]], set[str]]) -> list[Stored]:

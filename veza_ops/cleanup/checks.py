@@ -12,6 +12,7 @@ from veza_ops.errors import StorageNotProvenError
 from veza_ops.findings import Finding, asked_for, of_proof, of_refusal, unanswered
 from veza_ops.resources import Database, Storage
 from veza_ops.steps import NOT_CONFIGURED, plain_failures
+from veza_ops.witnesses import draw
 
 
 @dg.multi_asset_check(
@@ -36,13 +37,16 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
     files = storage.files()
     with database.tracks(writable=False) as tracks:
         found = search(tracks, config, storage)
-        sample = tracks.newest_playable(storage.sample_size)
+        sample = draw(tracks, files.layout, storage.sample_size)
     outcomes: list[Outcome] = []
     try:
-        proof = files.prove(sample)
+        files.require_root()
         for stale in found.batches:
             checked = look_through(stale, database, storage)
             outcomes.append(rules.outcome(checked, marked=(), dry_run=True))
+        outcome = rules.total(outcomes)
+        proof = outcome.proof | files.prove(sample, sample.areas).proof()
+        (outcome.proof if found.batches else proof).require(files.layout)
     except StorageNotProvenError as error:
         yield of_refusal(str(error))
         yield from unanswered(
@@ -50,4 +54,4 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
         )
         return
     yield of_proof(proof)
-    yield from of_stale(rules.total(outcomes))
+    yield from of_stale(outcome)

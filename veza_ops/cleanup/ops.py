@@ -15,7 +15,7 @@ from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch, Sweep
 from veza_ops.evidence import MARKED, UNVERIFIABLE, WOULD_MARK, Evidence, entry, read_changes
 from veza_ops.findings import TRACKS, report
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, seconds_since_start, table
+from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, refused, seconds_since_start, table
 from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, age_hours
 
 if TYPE_CHECKING:  # loads SQLAlchemy
@@ -48,14 +48,20 @@ class MarkConfig(dg.Config):
 def search(tracks: "Tracks", config: FindConfig, storage: Storage) -> Found:
     """Find the stale rows, with what the config and the resource say."""
     threshold = timedelta(minutes=config.age_threshold_minutes)
-    return rules.find_stale(tracks, threshold=threshold, batch_size=config.batch_size, sample_size=storage.sample_size)
+    return rules.find_stale(
+        tracks,
+        storage.files().layout,
+        threshold=threshold,
+        batch_size=config.batch_size,
+        sample_size=storage.sample_size,
+    )
 
 
 def look_through(stale: StaleBatch, database: Database, storage: Storage) -> Checked:
     """Read the rows of a batch, and look for their files."""
     with database.tracks() as tracks:
         rows = tracks.read(tracks.stale(stale.sweep.cutoff), stale.batch)
-    return rules.check(storage.files(), stale.sweep, stale.batch, rows)
+    return rules.check(storage.files(), stale.sweep, stale.batch, rows, database.tracks)
 
 
 @dg.op(
@@ -89,7 +95,7 @@ def find_stale_tracks(
             "stale": found.stale,
             "batches": len(found.batches),
             "cutoff": f"{sweep.cutoff} UTC",
-            "sample": len(sweep.sample),
+            "sample": len(sweep.sample.whole),
             "seconds": round(time.monotonic() - began, 3),
             **({"index_advice": "; ".join(found.advice)} if found.advice else {}),
         },
@@ -113,6 +119,9 @@ def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Dat
         "proof": str(checked.proof),
     }
     context.log.info("%d present, %d missing, %d unverifiable; %s", *said.values())
+    if singly := sorted(checked.learned.singly):
+        context.log.warning("Too large or too slow to be read, and asked for single names: %s", ", ".join(singly))
+        said["asked_singly"] = ", ".join(singly)
     context.add_output_metadata(said | {"seconds": round(time.monotonic() - began, 3)})
     return checked
 
@@ -139,9 +148,9 @@ def mark_orphans_failed(
             done, checked = checked.split(earlier)
             outcomes.append(rules.outcome(done, marked=earlier, dry_run=False))
         for first_look in checked.parts():
-            part = rules.check_again(storage.files(), first_look)
+            part = rules.check_again(storage.files(), first_look, database.tracks)
             marked: set[str] = set()
-            if part.unverifiable:
+            if part.unverifiable and not part.proof.is_refused:  # or each hour would list all rows for one disk
                 records.write(UNVERIFIABLE, batch, map(entry, part.unverifiable))
             if part.missing and config.dry_run:
                 records.write(WOULD_MARK, batch, map(entry, part.missing))
@@ -188,13 +197,15 @@ def _mark(part: Checked, database: Database, records: Evidence) -> set[str]:
 
 @dg.op(tags={"kind": "dagster"})
 def report_cleanup(
-    context: dg.OpExecutionContext, found: Found, outcomes: list[Outcome], evidence: EvidenceStore
+    context: dg.OpExecutionContext, found: Found, outcomes: list[Outcome], storage: Storage, evidence: EvidenceStore
 ) -> dict[str, int]:
     """Add up what became of all batches, and tell the tracks asset: its counts, and whether it is healthy.
 
-    The output is the run's counts.
+    The output is the run's counts. When nothing at all proved the storage, the run fails.
     """
     outcome = rules.total(outcomes)
+    with plain_failures(context):
+        outcome.proof.require(storage.files().layout)
     counts = asdict(outcome.counts)
     context.log.info(", ".join(f"{name} %d" for name in counts), *counts.values())
     if found.sweep is None:
@@ -228,6 +239,7 @@ def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
     return {
         "dry_run": outcome.dry_run,
         "proof": str(outcome.proof) if outcome.counts.stale else "storage not needed: nothing to look for",
+        **refused(outcome.proof),
         **ages,
         **tables,
     }

@@ -6,12 +6,16 @@ Between Veza's database (`tracks`) and Veza's files (`storage`) stand the decisi
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, Self
 
-from veza_ops.looks import LISTED, Judged, Looks
-from veza_ops.storage.files import Files
-from veza_ops.storage.proof import Proof
+from veza_ops.looks import LISTED, Judged, Learned, Looking, Transaction
+from veza_ops.storage.files import AN_HOUR, Files
+from veza_ops.storage.layout import Layout
+from veza_ops.storage.proof import Proof, Sample
 from veza_ops.tracks.row import Batch, Track, orphan_message
+from veza_ops.witnesses import draw
 
 if TYPE_CHECKING:  # SQLAlchemy is loaded when a run first needs it, which spares every import of this package the time
     from veza_ops.tracks.table import Tracks
@@ -27,7 +31,9 @@ class Sweep:
     now: str
     cutoff: str
     message: str
-    sample: tuple[str | None, ...] = ()
+    sample: Sample = field(default_factory=Sample)
+    age_seconds: float = AN_HOUR
+    """How long a track may stay in processing."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Checked:
     present: int
     missing: tuple[Judged, ...] = field(repr=False)
     unverifiable: tuple[Judged, ...] = field(repr=False)
+    learned: Learned = field(default_factory=Learned, repr=False)
 
     def split(self, ids: Collection[str]) -> tuple["Checked", "Checked"]:
         """The missing that an earlier attempt marked, by their `ids`, and all else."""
@@ -102,14 +109,12 @@ class Checked:
         Why a file is missing is left behind: the second look finds that anew.
         """
         missing = [tuple(track) for track, _ in self.missing]
-        return _unpickled, (self.sweep, self.batch, self.proof, self.present, missing, self.unverifiable)
+        return _unpickled, (self.sweep, self.batch, self.proof, self.present, missing, self.unverifiable, self.learned)
 
 
-def _unpickled(
-    sweep: Sweep, batch: Batch, proof: Proof, present: int, rows: list[Any], unverifiable: tuple[Judged, ...]
-) -> Checked:
+def _unpickled(sweep: Sweep, batch: Batch, proof: Proof, present: int, rows: list[Any], *others: Any) -> Checked:
     missing = tuple(Judged(track, "") for track in map(Track._make, rows))
-    return Checked(sweep, batch, proof, present, missing, unverifiable)
+    return Checked(sweep, batch, proof, present, missing, *others)
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Outcome:
     dry_run: bool = False
 
 
-def find_stale(tracks: "Tracks", *, threshold: timedelta, batch_size: int, sample_size: int) -> Found:
+def find_stale(tracks: "Tracks", layout: Layout, *, threshold: timedelta, batch_size: int, sample_size: int) -> Found:
     """Take the time from the database, lay out the rows that are older in batches, and draw the known-good sample.
 
     The sample is drawn only when there is something to check.
@@ -134,8 +139,8 @@ def find_stale(tracks: "Tracks", *, threshold: timedelta, batch_size: int, sampl
     now = tracks.now()
     cutoff = str(now - threshold)
     batches = tracks.batches(tracks.stale(cutoff), size=batch_size)
-    sample = tracks.newest_playable(sample_size) if batches else ()
-    sweep = Sweep(str(now), cutoff, orphan_message(threshold), sample)
+    sample = draw(tracks, layout, sample_size) if batches else Sample()
+    sweep = Sweep(str(now), cutoff, orphan_message(threshold), sample, threshold.total_seconds())
     return Found(
         sweep,
         tuple(StaleBatch(sweep, batch) for batch in batches),
@@ -143,25 +148,27 @@ def find_stale(tracks: "Tracks", *, threshold: timedelta, batch_size: int, sampl
     )
 
 
-def check(files: Files, sweep: Sweep, batch: Batch, tracks: Sequence[Track]) -> Checked:
-    """Prove the storage, look at the file of each of `tracks`, and prove the storage again.
-
-    Raises StorageNotProvenError. The proof is taken on both sides of the looks, so that a disk that went away and came
-    back between two proofs must have done so twice to be believed.
-    """
-    files.prove(sweep.sample)
-    looks = Looks.at(files, tracks)
-    proof = files.prove(sweep.sample)
-    return Checked(sweep, batch, proof, len(looks.present), looks.missing, looks.unverifiable)
+def check(
+    files: Files, sweep: Sweep, batch: Batch, tracks: Sequence[Track], database: Transaction | None = None
+) -> Checked:
+    """Look for the file of each of `tracks`, the storage proven before and after."""
+    learned = Learned(sweep.sample)
+    looks = Looking(files, learned, database, sweep.age_seconds).at(tracks)
+    return Checked(sweep, batch, looks.proof, len(looks.present), looks.missing, looks.unverifiable, learned)
 
 
-def check_again(files: Files, checked: Checked) -> Checked:
+def check_again(files: Files, checked: Checked, database: Transaction | None = None) -> Checked:
     """The second look, right before the write: only what is missing both times stays missing."""
     if not checked.missing:
         return checked
-    again = check(files, checked.sweep, checked.batch, [track for track, _ in checked.missing])
+    looking = Looking(files, checked.learned, database, checked.sweep.age_seconds)
+    looks = looking.at([track for track, _ in checked.missing], again=True)
     return replace(
-        again, present=checked.present + again.present, unverifiable=checked.unverifiable + again.unverifiable
+        checked,
+        proof=checked.proof.and_later(looks.proof),
+        present=checked.present + len(looks.present),
+        missing=looks.missing,
+        unverifiable=checked.unverifiable + looks.unverifiable,
     )
 
 
@@ -190,7 +197,7 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
     counts = sum((each.counts for each in every), Counts())
     return Outcome(
         counts,
-        every[-1].proof if every else Proof(0, 0),
+        reduce(or_, (each.proof for each in every), Proof(0, 0)),
         tuple(row for each in every for row in each.orphans)[:LISTED],
         tuple(row for each in every for row in each.unverifiable)[:LISTED],
         min((each.oldest_orphan for each in every if each.oldest_orphan), default=None),

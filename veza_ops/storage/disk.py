@@ -1,88 +1,135 @@
-"""One look at one path on a disk. It is only ever a look: nothing is opened, read or written.
+"""One question at a time to a disk. Nothing is opened but folders, and nothing is written."""
 
-A file is missing only if the system says ENOENT for its very path, there is no dangling link on the way, and no other
-spelling of the path is there either.
-"""
-
-import contextlib
+import errno
 import os
 import stat
+import time
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 from veza_ops.storage.look import PRESENT, Look, Verdict, in_words, unverifiable
 
+_OPEN_AT_ONCE = 4000
+"""Bytes of a path that are handed to the system at once: it takes 4,095."""
+_LONGEST_PATH, _LONGEST_NAME = 4095, 255
 
-def look(path: str, known_folders: set[str] | None = None) -> Look:
-    """Look at `path` as it stands.
 
-    `known_folders` remembers the folders that were seen to be there, so that a run of missing files in one folder
-    asks for it once.
-    """
+def look(path: str) -> Look:
+    """What the system says of `path` as it stands: there, not there, or no answer. A link is followed."""
     try:
-        if stat.S_ISLNK(os.lstat(path).st_mode) and not _leads_somewhere(path):
-            return unverifiable(f"{path} is a link to nowhere")
+        found = os.lstat(path)
     except FileNotFoundError:
-        return _look_closer(path, set() if known_folders is None else known_folders)
+        return Look(Verdict.MISSING, f"no file at {path}")
     except OSError as error:
         return unverifiable(in_words(error))
     except ValueError as error:  # a NUL, or text that is no name in this system's encoding
         return unverifiable(f"no file can have this name: {error}")
-    return PRESENT
+    return follow(path) if stat.S_ISLNK(found.st_mode) else PRESENT
 
 
-def _leads_somewhere(link: str) -> bool:
+def is_there(path: str) -> bool:
+    """Whether the system says anything but that `path` isn't there."""
     try:
-        os.stat(link)
+        os.lstat(path)
     except FileNotFoundError:
         return False
+    except (OSError, ValueError):
+        return True
     return True
 
 
-def _look_closer(path: str, known_folders: set[str]) -> Look:
-    """Whether ENOENT for `path` is the whole truth."""
+def follow(link: str) -> Look:
+    """Whether something is where `link` leads."""
     try:
-        if dangling := _dangling_link_above(path, known_folders):
-            return unverifiable(f"{dangling} is a link to nowhere")
-        for other in _other_spellings(path):
-            if os.path.lexists(other):
-                return unverifiable(f"the file is there under another spelling of its name: {other!r}")
-    except (OSError, ValueError) as error:
-        return unverifiable(str(error))
-    return Look(Verdict.MISSING, f"no file at {path}")
+        os.stat(link)
+    except FileNotFoundError:
+        return unverifiable(f"{link} is a link to nowhere")
+    except OSError as error:
+        return unverifiable(in_words(error))
+    return PRESENT
 
 
-def _dangling_link_above(path: str, known_folders: set[str]) -> str | None:
-    """The link that leads nowhere on the way to `path`, if that is why nothing is there.
-
-    Raises OSError when a part of the way can't be looked at.
-    """
-    while True:
-        folder = path.rstrip("/").rpartition("/")[0]
-        if not folder or folder in known_folders:
-            return None
-        try:
-            found = os.lstat(folder)
-        except FileNotFoundError:
-            path = folder
-            continue
-        if stat.S_ISLNK(found.st_mode) and not _leads_somewhere(folder):
-            return folder
-        known_folders.add(folder)
-        return None
+def cannot_be(path: str, name: str) -> str:
+    """Why no file can be at `path`, where its last `name` or the whole is nothing that a system takes; or nothing."""
+    try:
+        if "\0" in path or len(name) * 4 > _LONGEST_NAME or len(path) * 4 > _LONGEST_PATH or not path.isascii():
+            long = len(os.fsencode(name)) > _LONGEST_NAME or len(os.fsencode(path)) > _LONGEST_PATH
+            return os.strerror(errno.ENAMETOOLONG) + " (ENAMETOOLONG)" if long else _nul(path)
+    except UnicodeEncodeError as error:
+        return f"no file can have this name: {error}"
+    return ""
 
 
-def _other_spellings(path: str) -> set[str]:
-    """The paths that a person or another system would take for the same as `path`."""
-    is_ascii = path.isascii()
-    if is_ascii and path.split() == [path] and "//" not in path and "/." not in path and not path.endswith("/"):
-        return set()  # what nearly every path comes to, said without building all the others
-    spellings = {"/".join(map(str.strip, path.split("/"))), os.path.normpath(path)}
-    if not is_ascii:
-        folder, name = os.path.split(path)
-        for form in ("NFC", "NFD"):
-            spellings.add(unicodedata.normalize(form, path))
-            spellings.add(os.path.join(folder, unicodedata.normalize(form, name)))
-        with contextlib.suppress(UnicodeEncodeError):  # as an old program wrote it, in bytes that are no UTF-8
-            spellings.add(os.path.join(folder, os.fsdecode(name.encode("latin-1"))))
-    spellings.discard(path)
-    return spellings
+def _nul(path: str) -> str:
+    return "no file can have this name: embedded null byte" if "\0" in path else ""
+
+
+class Regular(NamedTuple):
+    """A regular file that is there now."""
+
+    file: tuple[int, int]
+    """Its identity: the numbers of its file system and of its inode."""
+    device: int
+    """The number of the file system that its name is on."""
+
+
+def regular(path: str) -> Regular | str:
+    """The regular file at `path`, or why there is none."""
+    try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            return f"{path} is no regular file"
+        return Regular((found.st_dev, found.st_ino), os.stat(os.path.dirname(path)).st_dev)
+    except FileNotFoundError:
+        return f"no file at {path}"
+    except OSError as error:
+        return in_words(error)
+    except ValueError as error:
+        return f"no file can have this name: {error}"
+
+
+def changed_within(entry: os.DirEntry[str], seconds: float) -> bool:
+    """Whether `entry` was written to in the last `seconds`, or was gone the moment it was seen."""
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime > time.time() - seconds
+    except FileNotFoundError:
+        return True
+
+
+@contextmanager
+def opened(folder: str) -> Iterator[int]:
+    """A folder, however deep, open for reading. Raises OSError."""
+    descriptor = -1
+    rest = os.fsencode(folder)
+    try:
+        while True:
+            at = rest.rfind(b"/", 1, _OPEN_AT_ONCE) if len(rest) > _OPEN_AT_ONCE else -1
+            piece, rest = (rest[:at], rest[at + 1 :]) if at > 0 else (rest, b"")
+            above = descriptor
+            descriptor = os.open(
+                piece, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above if above >= 0 else None
+            )
+            if above >= 0:
+                os.close(above)
+            if not rest:
+                break
+        yield descriptor
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def spellings(name: str) -> set[str]:
+    """The names like `name` that can be thought of without seeing what there is."""
+    found = {name.strip(), f"{name} ", f" {name}", name.lower(), name.upper(), name.title(), name.capitalize()}
+    found |= {unquote(name), quote(name), name.replace(" ", "+"), name.replace("+", " ")}
+    found |= {unicodedata.normalize(form, other) for form in ("NFC", "NFD", "NFKC", "NFKD") for other in (name, *found)}
+    found |= {f"{name}{suffix}" for suffix in (".part", ".tmp", ".partial", ".upload", ".crdownload", "~")}
+    found |= {f".{name}"}
+    if not name.isascii():
+        with suppress(UnicodeEncodeError):
+            found.add(os.fsdecode(name.encode("latin-1")))
+    return {other for other in found if other and "/" not in other and "\0" not in other} - {name}

@@ -1,14 +1,21 @@
 """Veza's files as a job sees them: look at many, prove that they are the right ones, walk through them."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from veza_ops.errors import StorageNotProvenError
-from veza_ops.storage.layout import Layout
-from veza_ops.storage.look import Look, Verdict
-from veza_ops.storage.many import look_at_all
-from veza_ops.storage.proof import Proof
+from veza_ops.storage import disk
+from veza_ops.storage.disk import Regular
+from veza_ops.storage.layout import Layout, Place
+from veza_ops.storage.look import Area, Look, Verdict, unverifiable
+from veza_ops.storage.many import Beat, Lookers
+from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
+from veza_ops.storage.search import Search, Wanted
 from veza_ops.storage.walk import Stored, walk
+
+AN_HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -19,17 +26,77 @@ class Files:
     max_threads: int = 32
     look_timeout_seconds: float = 30.0
 
+    @property
+    def _lookers(self) -> Lookers:
+        return Lookers(self.max_threads, self.look_timeout_seconds)
+
     def look(self, file_paths: Iterable[str | None]) -> list[Look]:
-        """Look at the files of many rows (see `look_at_all`); the looks in the same order."""
-        return self._look_at_all([self.layout.resolve(file_path) for file_path in file_paths])
+        """Look for the files of many rows, as `search` does; each look with its whole reason."""
+        paths = list(file_paths)
+        looks = self.search(paths)
+        return [
+            look._replace(reason=whole_reason(look, path)) if look.gone else look
+            for path, look in zip(paths, looks, strict=True)
+        ]
 
-    def prove(self, sample: Sequence[str | None]) -> Proof:
-        """Prove that this is the storage that the database speaks of, by the files of tracks known to be good.
+    def search(
+        self,
+        file_paths: Iterable[str | None],
+        *,
+        recent_seconds: float = AN_HOUR,
+        asks_again: bool = False,
+        singly: set[str] | None = None,
+    ) -> list[Look]:
+        """Look for the files of many rows, folder by folder; the looks in the same order.
 
-        Raises StorageNotProvenError when the root isn't a folder, or not more than half of the sample's files are seen.
+        An unfinished upload that was written to within `recent_seconds` is under way. With `asks_again` the system is
+        asked for the very path too of what a folder doesn't hold. `singly` names the folders that are too large or too
+        slow to be read, and is added to. All files that are missing from a folder share one look (`whole_reason`).
         """
-        self.require_root()
-        return Proof.of(self.look(sample), self.layout)
+        paths = [path or "" for path in file_paths]
+        rows = _Rows(self.layout, paths)
+        search = Search(self._lookers, recent_seconds, asks_again, set() if singly is None else singly)
+        search.look_for(list(rows.folders.values()))
+        looks = rows.looks()
+        self._follow_dots(paths, looks)
+        return looks
+
+    def prove(self, sample: Sample, areas: Iterable[Area] = ()) -> Witnesses:
+        """Look for the witnesses of `sample`: those of the whole, and of each of `areas`."""
+        wanted = list(dict.fromkeys(areas))
+        found: dict[Known, Regular | str] = {}
+        groups: dict[Area, list[tuple[Known, str]]] = {}
+        for known in dict.fromkeys([*sample.whole, *(each for area in wanted for each in sample.areas.get(area, ()))]):
+            located = self.layout.locate(known.file_path)
+            if isinstance(located, Look):
+                found[known] = located.reason
+            else:
+                place, name = located
+                groups.setdefault(place.area, []).append((known, f"{place.folder}/{name}"))
+        for group, results in self._lookers.run(_witness, list(groups.values())):
+            found.update(results or {known: self._no_answer for known, _ in group})
+        targets = set(self.layout.targets.values())
+        tops = {area: area.folder if area.folder in targets else self.layout.top for area in wanted}
+        unusable = self._unusable({top for area, top in tops.items() if top and area.covered})
+        of_area = {
+            area: Standing.of(
+                ((known, found[known]) for known in sample.areas.get(area, ())),
+                refused=unusable.get(tops[area], "") if area.covered else "",
+            )
+            for area in wanted
+        }
+        whole = Standing.of((known, found[known]) for known in sample.whole)
+        total = Standing.of(found.items())
+        return Witnesses(sample, whole, of_area, total.sampled, total.seen)
+
+    def areas_of(self, file_paths: Iterable[str | None]) -> list[Area]:
+        """The areas that rows' files are in, each once."""
+        one_of: dict[str, str] = {}
+        for path in filter(None, file_paths):
+            head, _, name = path.rpartition("/")
+            one_of[path if not head or name in _NO_NAMES else f"{head}/"] = path
+        places = map(self.layout.locate, one_of.values())
+        return list(dict.fromkeys(place[0].area for place in places if not isinstance(place, Look)))
 
     def walk(self, folders: Sequence[str]) -> Iterator[Stored]:
         """The files in `folders` of the root, and where ``path_map`` leads to, one by one, in no order.
@@ -41,17 +108,97 @@ class Files:
 
     def require_root(self) -> None:
         """Raises StorageNotProvenError when a root is configured but isn't a folder that can be looked into."""
-        root = self.layout.root
-        if not root:
-            return
-        # A look at "root/." is ENOTDIR for a file, and has the same time-out as any other look.
-        (look,) = self._look_at_all([f"{root.rstrip('/')}/."])
-        if look.verdict is not Verdict.PRESENT:
-            reason = "there is no such folder" if look.verdict is Verdict.MISSING else look.reason
-            raise StorageNotProvenError(
-                f"The storage root {root} can't be used: {reason}. Without it nothing is changed. Mount the disk, or "
-                "set VEZA_STORAGE_ROOT (or storage.root) to the folder that holds Veza's files."
-            )
+        for why in self._unusable({self.layout.top} if self.layout.root else ()).values():
+            raise StorageNotProvenError(f"{why}. Without it nothing is changed.")
 
-    def _look_at_all(self, paths: Sequence[str | Look]) -> list[Look]:
-        return look_at_all(paths, threads=self.max_threads, timeout_seconds=self.look_timeout_seconds)
+    def _unusable(self, tops: Iterable[str]) -> dict[str, str]:
+        """Those of the configured folders that can't be looked into, and why."""
+        found = {}
+        # A look at "root/." is ENOTDIR for a file, and has the same time-out as any other look.
+        for top, look in self._lookers.run(lambda top, _: disk.look(f"{top.rstrip('/')}/."), sorted(tops)):
+            if look is None or look.verdict is not Verdict.PRESENT:
+                is_missing = look is not None and look.verdict is Verdict.MISSING
+                reason = "there is no such folder" if is_missing else look.reason if look else self._no_answer
+                found[top] = (
+                    f"the storage root {top} can't be used: {reason}. Mount the disk, or set VEZA_STORAGE_ROOT (or "
+                    "storage.root) to the folder that holds Veza's files"
+                    if top == self.layout.top
+                    else f"the folder {top} of storage.path_map can't be used: {reason}"
+                )
+        return found
+
+    def _follow_dots(self, paths: Sequence[str], looks: list[Look]) -> None:
+        """``x/..`` is where ``x`` is, unless ``x`` is a link: then the system may know a file where we know of none."""
+        dotted = [
+            (number, self.layout.as_written(path))
+            for number, path in enumerate(paths)
+            if ".." in path and looks[number].verdict is Verdict.MISSING
+        ]
+        for (number, path), look in self._lookers.run(lambda task, _: disk.look(task[1]), dotted):
+            if look is None or look.verdict is not Verdict.MISSING:
+                looks[number] = unverifiable(f"{path!r} leads elsewhere as it is written, and something may be there")
+
+    @property
+    def _no_answer(self) -> str:
+        return f"storage gave no answer within {self.look_timeout_seconds:g} s"
+
+
+def whole_reason(look: Look, file_path: str | None) -> str:
+    """The reason of a look that the files of a folder share, for one of them."""
+    return look.reason + (file_path or "").rpartition("/")[2] if look.gone else look.reason
+
+
+_NO_NAMES = frozenset(("", ".", ".."))
+
+
+class _Rows:
+    """The paths of rows, by the folders that they are in."""
+
+    def __init__(self, layout: Layout, paths: Sequence[str]) -> None:
+        self.folders: dict[str, Wanted] = {}
+        self._parts = [path.rpartition("/") for path in paths]
+        self._names: dict[str, list[str]] = defaultdict(list)
+        for head, _, name in self._parts:
+            self._names[head].append(name)
+        odd = {head for head, names in self._names.items() if not head or not _NO_NAMES.isdisjoint(names)}
+        self._places: dict[str, Wanted | Look] = {}
+        for head in self._names.keys() - odd:
+            place = layout.place(f"{head}/")
+            self._places[head] = place if isinstance(place, Look) else self._want(place, self._names[head])
+        self._odd: dict[str, list[tuple[Wanted, str] | Look]] = defaultdict(list)
+        """Those that no folder and name can be told of at once, each by itself."""
+        for path, (head, _, _) in zip(paths, self._parts, strict=True) if odd else ():
+            if head in odd:
+                located = layout.locate(path)
+                if isinstance(located, Look):
+                    self._odd[head].append(located)
+                else:
+                    place, name = located
+                    self._odd[head].append((self._want(place, [name]), name))
+
+    def _want(self, place: Place, names: Sequence[str]) -> Wanted:
+        if place.folder not in self.folders:
+            self.folders[place.folder] = Wanted(place.folder, place.top, place.area)
+        self.folders[place.folder].names.update(names)
+        return self.folders[place.folder]
+
+    def looks(self) -> list[Look]:
+        """What was found, in the order of the rows."""
+        found: dict[str, Iterator[Look]] = {}
+        for head, where in self._places.items():
+            if isinstance(where, Look):
+                found[head] = repeat(where)
+            else:
+                found[head] = map(where.looks.get, self._names[head], repeat(where.missing))
+        for head, each in self._odd.items():
+            found[head] = (one if isinstance(one, Look) else one[0].looks.get(one[1], one[0].missing) for one in each)
+        return [next(found[head]) for head, _, _ in self._parts]
+
+
+def _witness(group: Sequence[tuple[Known, str]], beat: Beat) -> dict[Known, Regular | str]:
+    """Those of one area, one after the other, so that a disk that hangs costs one thread."""
+    found: dict[Known, Regular | str] = {}
+    for known, path in group:
+        beat()
+        found[known] = disk.regular(path)
+    return found

@@ -1,15 +1,28 @@
-"""Where a row's file is as seen from this machine: from ``file_path`` to the path to look at."""
+"""Where a row's file is as seen from this machine: from ``file_path`` to a folder and a name in it."""
 
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.storage.look import Look, unverifiable
+from veza_ops.storage.likeness import is_absolute
+from veza_ops.storage.look import Area, Look, unverifiable
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_ABSOLUTE = unverifiable("the path is not an absolute one as it stands, but may mean one")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(?:/|$)")
+
+
+class Place(NamedTuple):
+    """A folder that rows name files in."""
+
+    folder: str
+    top: str
+    """The configured folder that it is below: what lies further up is given, and isn't compared with anything."""
+    area: Area
 
 
 @dataclass(frozen=True)
@@ -24,7 +37,7 @@ class Layout:
     path_map: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises ConfigurationError for a root or a prefix that is not absolute."""
+        """Raises ConfigurationError for a root or a prefix that is not absolute, or mapped twice."""
         if self.root and not os.path.isabs(self.root):
             raise ConfigurationError(
                 f"The storage root {self.root!r} is relative, so it means another folder in every process. "
@@ -35,50 +48,142 @@ class Layout:
                 raise ConfigurationError(
                     f"The path {prefix!r} in storage.path_map is relative. Map absolute prefixes to absolute prefixes."
                 )
+        mapped: dict[str, str] = {}
+        for prefix, target in self.path_map.items():
+            if mapped.setdefault(_in_one_form(prefix), _tidy(target)) != _tidy(target):
+                raise ConfigurationError(f"The prefix {prefix!r} in storage.path_map is mapped to two folders.")
 
     def __str__(self) -> str:
         mapped = [f"{prefix} mapped to {target}" for prefix, target in self.path_map.items()]
         return ", ".join([f"the root {self.root}" if self.root else "no root", *mapped])
 
-    def resolve(self, file_path: str | None) -> str | Look:  # noqa: PLR0911 - one for each reason
+    @cached_property
+    def top(self) -> str:
+        """The root in the form that paths are compared in, or empty."""
+        return _tidy(self.root) if self.root else ""
+
+    @cached_property
+    def targets(self) -> dict[str, str]:
+        """The path map in the form that paths are compared in, the longest prefix first."""
+        tidy = {_in_one_form(prefix): _tidy(target) for prefix, target in self.path_map.items()}
+        return {prefix: tidy[prefix] for prefix in sorted(tidy, key=len, reverse=True)}
+
+    def resolve(self, file_path: str | None) -> str | Look:
         """The path to look at for a row's `file_path`, or why there is none."""
+        found = self.locate(file_path)
+        return found if isinstance(found, Look) else _join(found[0].folder, found[1])
+
+    def locate(self, file_path: str | None) -> tuple[Place, str] | Look:
+        """The folder and the name in it to look for, for a row's `file_path`, or why there is none."""
         if not file_path:
             return unverifiable("the row has no file_path")
-        if "://" in file_path and (scheme := _SCHEME.match(file_path)):
+        head, name = split(file_path)
+        if name in ("", ".", ".."):
+            head, name = split(_in_one_form(file_path))
+            if name in ("", ".."):  # the root, or the top of all folders, or what is above it
+                head, name = f"{head}{name or '.'}/", "."
+        if not head and may_be_absolute(name):
+            return _ABSOLUTE
+        place = self.place(head)
+        return place if isinstance(place, Look) else (place, name)
+
+    def place(self, head: str) -> Place | Look:
+        """Where the folder `head` of a ``file_path`` is (with its last slash; empty: no folder), or why nowhere."""
+        if (scheme := _SCHEME.match(head)) and not head.startswith("/"):
             return unverifiable(f"no storage here serves {scheme[1]}:// addresses")
+        if head.startswith("/"):
+            return self._absolute(_in_one_form(head))
+        if not self.root:
+            return unverifiable("the path is relative and no storage root is configured")
+        if head and may_be_absolute(head):
+            return _ABSOLUTE
+        inside = _in_one_form(head)
+        if inside == ".." or inside.startswith("../"):
+            return unverifiable(f"the path climbs out of {self.root}")
+        return self._below(_join(self.top, inside))
+
+    def _absolute(self, path: str) -> Place:
+        for prefix, target in self.targets.items():
+            if _is_within(path, prefix):
+                return self._below(_join(target, path[len(prefix.rstrip("/")) :]))
+        return self._below(path)
+
+    def _below(self, path: str) -> Place:
+        """The place of a folder on this machine, by the deepest of what is configured that it is in."""
+        tops = [top for top in (self.top, *self.targets.values()) if top and _is_within(path, top)]
+        top = max(tops, key=len, default="")
+        if top and top != self.top:
+            return Place(path, top, Area(top))
+        rest = path[len(top.rstrip("/")) :].lstrip("/")
+        first = rest.partition("/")[0]
+        area = Area(_join(top or "/", first), directly=not first, covered=bool(top))
+        return Place(path, top or "/", area)
+
+    def as_written(self, file_path: str) -> str:
+        """The path on this machine of a `file_path` whose ``..`` are left to the system."""
         if not file_path.startswith("/"):
-            if file_path.lstrip().startswith("/"):
-                return unverifiable("the path begins with white space, and is neither relative nor absolute")
-            if not self.root:
-                return unverifiable("the path is relative and no storage root is configured")
-            return _within(self.root, file_path)
-        for prefix in sorted(self.path_map, key=len, reverse=True):
-            head = prefix.rstrip("/")
-            if file_path == head or file_path.startswith(f"{head}/"):
-                return _within(self.path_map[prefix], file_path[len(head) :])
+            return _join(self.top, file_path)
+        for prefix, target in self.targets.items():
+            if _is_within(file_path, prefix):
+                return _join(target, file_path[len(prefix.rstrip("/")) :])
         return file_path
 
     def names_of(self, path: str) -> list[str]:
         """The values of ``file_path`` by which a row may mean the file at `path`."""
-        names = [path]
-        for prefix, folder in (("", self.root), *self.path_map.items()):
-            head = f"{folder.rstrip('/')}/"
-            if folder and path.startswith(head):
-                rest = path[len(head) :]
-                names.append(f"{prefix.rstrip('/')}/{rest}" if prefix else rest)
-        meant = [name for name in names if self.resolve(name) == path]
+        meant = [name for name in self._names(path) if self.resolve(name) == path]
         meant += [f"./{name}" for name in meant if not name.startswith("/")]
         if not path.isascii():
             meant += [unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in meant]
         return meant
 
+    def prefixes_of(self, folder: str) -> list[str]:
+        """What the ``file_path`` of a row may begin with that names a file below `folder`, on this machine."""
+        found = [_slashed(name) if name else "" for name in self._names(folder)]
+        return list(dict.fromkeys([*found, *(f"./{name}" for name in found if not name.startswith("/"))]))
 
-def _within(folder: str, relative: str) -> str | Look:
-    """`relative` joined to `folder`, unless it climbs out of it."""
-    if ".." in relative:
-        depth = 0
-        for part in relative.split("/"):
-            depth += 0 if part in ("", ".") else -1 if part == ".." else 1
-            if depth < 0:
-                return unverifiable(f"the path climbs out of {folder}")
-    return f"{folder.rstrip('/')}/{relative.lstrip('/')}"
+    def _names(self, path: str) -> Iterator[str]:
+        yield path
+        for prefix, folder in (("", self.top), *self.targets.items()):
+            if folder and _is_within(path, folder):
+                rest = path[len(folder.rstrip("/")) :].lstrip("/")
+                yield _join(prefix, rest) if prefix else rest
+
+
+def may_be_absolute(path: str) -> bool:
+    """Whether a path without a slash in front may be meant as an absolute one."""
+    return not (path[0].isalnum() and ":" not in path) and is_absolute(path)
+
+
+def split(path: str) -> tuple[str, str]:
+    """The folder, with its last slash, and the name in it."""
+    at = path.rfind("/") + 1
+    return path[:at], path[at:]
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(_slashed(folder))
+
+
+def _join(folder: str, rest: str) -> str:
+    rest = rest.strip("/")
+    return f"{folder.rstrip('/')}/{rest}" if rest else folder.rstrip("/") or "/"
+
+
+def _slashed(folder: str) -> str:
+    return folder if folder.endswith("/") else f"{folder}/"
+
+
+def _tidy(path: str) -> str:
+    """An absolute path without what means nothing; ``..`` stays, since a link may stand before it."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def _in_one_form(path: str) -> str:
+    """A path of a row without ``//``, ``/./`` and ``x/..``; what climbs out of where it starts keeps its ``..``."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part not in ("", ".") and not (part == ".." and path.startswith("/")):
+            parts.append(part)
+    return ("/" if path.startswith("/") else "") + "/".join(parts)

@@ -11,9 +11,38 @@ class Verdict(StrEnum):
     PRESENT = "present"
     """Something is there: a file of any size, or a folder."""
     MISSING = "missing"
-    """The system says that there is no such file."""
+    """Its folder was read, and holds nothing that could be it."""
     UNVERIFIABLE = "unverifiable"
-    """Nobody could look, so nothing follows."""
+    """Nobody could look, or something is there that could be it: nothing follows."""
+
+
+class Area(NamedTuple):
+    """What an operator can mount or configure apart from the rest, and what is proven apart from it."""
+
+    folder: str
+    directly: bool = False
+    """Only the files in the folder itself; those in the folders below belong to areas of their own."""
+    covered: bool = True
+    """Whether the whole speaks for it where it has no playable track of its own."""
+
+    def __str__(self) -> str:
+        return f"{self.folder} itself" if self.directly else self.folder
+
+
+class Nearest(NamedTuple):
+    """The deepest folder on the way to a missing file that is there."""
+
+    path: str
+    device: int
+    """The number of its file system."""
+    is_empty: bool
+
+
+class Gone(NamedTuple):
+    """Where a missing file is missing from."""
+
+    area: Area
+    nearest: Nearest
 
 
 class Look(NamedTuple):
@@ -21,6 +50,8 @@ class Look(NamedTuple):
 
     verdict: Verdict
     reason: str
+    gone: Gone | None = None
+    """Of a missing file."""
 
 
 PRESENT = Look(Verdict.PRESENT, "")

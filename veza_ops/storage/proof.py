@@ -1,40 +1,256 @@
-"""The proof that this is the storage that the database speaks of, by the files of tracks known to be good."""
+"""The proof that this is the storage that the database speaks of, by the files of tracks known to be good.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+A witness is the file of a playable track, a regular file, seen now. What it proves is the area that it is in, and there
+the file system that its name is on. A whole, all that is below the root and the targets of ``path_map``, speaks for the
+areas in it that have no playable track of their own.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
 
 from veza_ops.errors import StorageNotProvenError
+from veza_ops.storage.disk import Regular
 from veza_ops.storage.layout import Layout
-from veza_ops.storage.look import Look, Verdict
+from veza_ops.storage.look import Area, Gone
+
+NAMED = 20
+"""So many refused areas are named; there may be thousands."""
+
+
+class Known(NamedTuple):
+    """A playable track."""
+
+    file_path: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Tracks whose files prove the storage: the newest playable ones, of the whole and of areas."""
+
+    size: int = 0
+    """How many of each; 0 goes without proof."""
+    whole: tuple[Known, ...] = ()
+    areas: Mapping[Area, tuple[Known, ...]] = field(default_factory=dict)
+    """Of the areas that were asked for: empty where there is none."""
+    is_all: bool = True
+    """Whether there is no other playable track in the whole table."""
+    may_hide: bool = False
+    """Whether row-level security may hide rows."""
+
+    @property
+    def on_trust(self) -> bool:
+        """Whether there is nothing at all to prove the storage with, and nothing speaks against it."""
+        return not (self.size and (self.whole or any(self.areas.values()) or not self.is_all or self.may_hide))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the witnesses of one area, or of the whole, come to."""
+
+    sampled: int = 0
+    seen: int = 0
+    devices: frozenset[int] = frozenset()
+    """The file systems that witnesses' names are on."""
+    unseen: str = ""
+    """Why the first of those that weren't seen wasn't."""
+    statuses: tuple[str, ...] = ()
+    """Which statuses those have."""
+    refused: str = ""
+    """Why nothing is proven whatever was seen: the folder itself can't be used."""
+
+    @classmethod
+    def of(cls, found: Iterable[tuple[Known, Regular | str]], *, refused: str = "") -> Self:
+        """The sum of the looks at a sample."""
+        files: set[tuple[int, int]] = set()
+        devices: set[int] = set()
+        unseen: list[str] = []
+        statuses: dict[str, int] = {}
+        for known, regular in found:
+            if isinstance(regular, Regular):
+                files.add(regular.file)
+                devices.add(regular.device)
+            else:
+                unseen.append(regular)
+                statuses[known.status] = statuses.get(known.status, 0) + 1
+        most_first = sorted(statuses, key=lambda status: -statuses[status])
+        return cls(
+            len(files) + len(unseen),
+            len(files),
+            frozenset(devices),
+            next(iter(unseen), ""),
+            tuple(most_first),
+            refused,
+        )
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether nearly all of the sample was seen: one in ten may be lost, never half."""
+        unseen = self.sampled - self.seen
+        return not self.refused and self.seen > 0 and unseen <= max(1, self.sampled // 10) and unseen * 2 < self.sampled
+
+    def and_later(self, other: "Standing") -> "Standing":
+        """What holds at both of two times."""
+        worse = self if self.is_proven < other.is_proven or self.seen < other.seen else other
+        return replace(worse, devices=self.devices & other.devices)
+
+    def __str__(self) -> str:
+        if self.refused:
+            return self.refused
+        statuses = f", status {' or '.join(map(repr, self.statuses[:3]))}" if self.statuses else ""
+        first = f" (the first: {self.unseen}{statuses})" if self.unseen else ""
+        return f"the files of only {self.seen} of the {self.sampled} newest playable tracks can be seen{first}"
+
+
+@dataclass(frozen=True)
+class Witnesses:
+    """What was seen at one time, or at each of several."""
+
+    sample: Sample
+    whole: Standing
+    areas: Mapping[Area, Standing]
+    sampled: int
+    seen: int
+    """Of all of them together."""
+
+    def and_later(self, other: "Witnesses") -> "Witnesses":
+        """What holds at both of two times."""
+        return Witnesses(
+            self.sample,
+            self.whole.and_later(other.whole),
+            {area: standing.and_later(other.areas[area]) for area, standing in self.areas.items()},
+            max(self.sampled, other.sampled),
+            min(self.seen, other.seen),
+        )
+
+    def why_not(self, gone: Gone) -> str:
+        """Why a file that isn't there can't be called missing, or nothing."""
+        area, nearest = gone
+        if why := self._why_refused(area) or self._why_unproven(area):
+            return f"nothing proves {area}: {why}"
+        if not self.sample.size or self.sample.on_trust:
+            return ""
+        own = self.areas[area]
+        if not own.sampled and nearest.is_empty and nearest.path == area.folder:
+            return (
+                f"{area} is empty: it may be the place of a disk that isn't mounted. Any file in it, even an empty "
+                "one, says that it isn't"
+            )
+        devices = own.devices if own.sampled else self._devices
+        if nearest.device not in devices:
+            return f"{nearest.path} is on a file system where no file of a playable track was seen"
+        return ""
+
+    def proof(self) -> "Proof":
+        """What this comes to, for the page and the check."""
+        refused = {str(area): why for area in self.areas if (why := self._why_refused(area))}
+        proven = [str(area) for area in self.areas if str(area) not in refused and not self._why_unproven(area)]
+        is_open = bool(self.sample.size) and not self.sample.on_trust and not self.whole.is_proven
+        return Proof(
+            self.sampled,
+            self.seen,
+            frozenset(proven[:NAMED]),
+            dict(list(refused.items())[:NAMED]),
+            len(refused),
+            self._whole_refused if is_open else "",
+        )
+
+    def _why_refused(self, area: Area) -> str:
+        """Why `area` isn't what the database describes."""
+        own = self.areas[area]
+        if own.refused or (own.sampled and not own.is_proven):
+            return str(own)
+        if own.sampled or not area.covered or not self.sample.size or self.sample.on_trust or self.whole.is_proven:
+            return ""
+        return self._whole_refused
+
+    def _why_unproven(self, area: Area) -> str:
+        """Why nothing follows for `area`, though nothing is wrong with it."""
+        if area.covered or not self.sample.size or self.areas[area].sampled:
+            return ""
+        return "it is neither below the storage root nor in storage.path_map, and no playable track has its file there"
+
+    @property
+    def _whole_refused(self) -> str:
+        if self.whole.sampled or self.whole.refused:
+            return str(self.whole)
+        if self.sample.may_hide:
+            return (
+                "row-level security may hide the playable tracks from this role, so there is nothing to prove the "
+                "storage with; give the role a policy that shows it all of them"
+            )
+        return "no playable track has its file below the storage root or in storage.path_map"
+
+    @property
+    def _devices(self) -> frozenset[int]:
+        """Where witnesses were seen at all."""
+        return self.whole.devices.union(*(each.devices for each in self.areas.values() if each.is_proven))
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How many files of the known-good sample were looked for, and how many were seen."""
+    """What the witnesses of a run, or of a part of it, come to."""
 
     sampled: int
+    """How many files of known-good tracks were looked for."""
     seen: int
+    """How many of them were seen, each time."""
+    proven: frozenset[str] = frozenset()
+    """The areas in which a missing file may be called missing: some of them."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """The areas that aren't what the database describes, and why: the first of them."""
+    refused_areas: int = 0
+    whole: str = ""
+    """Why the whole isn't proven, if it isn't."""
 
     def __str__(self) -> str:
-        if not self.sampled:
+        if not self.sampled and not self.refused and not self.whole:
             return "storage taken on trust: there is no sample of playable tracks to prove it with"
-        return f"storage proven: the files of {self.seen} of the {self.sampled} newest playable tracks are there"
+        seen = f"the files of {self.seen} of the {self.sampled} newest playable tracks are there"
+        if not self.refused:
+            return f"storage proven: {seen}"
+        return f"storage {'only proven in part' if self.proven else 'not proven'}: {seen}. Left alone: {self._reasons}"
 
-    @classmethod
-    def of(cls, sample: Sequence[Look], layout: Layout) -> Self:
-        """What the looks at the files of a known-good `sample` prove.
+    def and_later(self, other: "Proof") -> "Proof":
+        """What holds of one part of a run after its first and its second look."""
+        return replace(self | other, proven=self.proven & other.proven)
 
-        Raises StorageNotProvenError when not more than half of them were seen.
-        """
-        unseen = [look.reason for look in sample if look.verdict is not Verdict.PRESENT]
-        proof = cls(len(sample), len(sample) - len(unseen))
-        if unseen and proof.seen * 2 <= proof.sampled:
+    def __or__(self, other: "Proof") -> "Proof":
+        """Of two parts of a run, what was proven throughout, and what either was refused."""
+        most = max(self, other, key=lambda proof: (proof.sampled, -proof.seen))
+        refused = {**self.refused, **other.refused}
+        return Proof(
+            most.sampled,
+            most.seen,
+            frozenset(sorted((self.proven | other.proven) - refused.keys())[:NAMED]),
+            dict(list(refused.items())[:NAMED]),
+            max(len(refused), self.refused_areas, other.refused_areas),
+            self.whole or other.whole,
+        )
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing at all was proven, and something was refused."""
+        return not self.proven and bool(self.refused or self.whole)
+
+    def require(self, layout: Layout) -> None:
+        """Raises StorageNotProvenError when nothing at all was proven."""
+        if self.is_refused:
+            why = self.whole if set(self.refused.values()) <= {self.whole} else self._reasons
             raise StorageNotProvenError(
-                f"This storage is not the one that the database describes: with {layout}, the files of only "
-                f"{proof.seen} of the {proof.sampled} newest playable tracks can be seen (the first: {unseen[0]}). "
-                "On such storage nothing is changed. Check that the disk is mounted here and that VEZA_STORAGE_ROOT "
-                "and storage.path_map say where; set storage.sample_size to 0 only if playable tracks keep no file at "
-                "file_path."
+                f"This storage is not the one that the database describes: with {layout}, {why}. On such storage nothing "
+                "is changed. Check that the disk is mounted here and that VEZA_STORAGE_ROOT and storage.path_map say "
+                "where. Statuses of tracks that keep no file belong into database.not_playable; storage.sample_size: 0 "
+                "goes without proof."
             )
-        return proof
+
+    @property
+    def _reasons(self) -> str:
+        """The refused areas, those of one reason together."""
+        by_reason: dict[str, list[str]] = {}
+        for area, why in self.refused.items():
+            by_reason.setdefault(why, []).append(area)
+        reasons = [f"in {', '.join(areas)}, {why}" for why, areas in by_reason.items()]
+        more = self.refused_areas - len(self.refused)
+        return "; ".join([*reasons, *([f"and in {more} more"] if more else [])])

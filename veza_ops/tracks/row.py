@@ -11,6 +11,13 @@ from typing import NamedTuple
 ORPHAN_TRACK_AGE_THRESHOLD = timedelta(hours=1)
 """How long a track may stay in processing before its file is looked for."""
 
+NOT_PLAYABLE = (
+    *("uploading", "processing", "draft", "pending", "queued", "waiting", "scheduled", "incomplete"),
+    *("failed", "failure", "error", "errored", "cancelled", "canceled", "aborted", "abandoned"),
+    *("deleted", "removed", "trashed", "purged", "archived", "expired", "rejected"),
+)
+"""The statuses of tracks that need have no file; in any other, listeners expect it to be there."""
+
 MESSAGE_PATTERN = r"^orphan cleanup: file missing on disk after >[0-9]+[hm] in processing$"
 """What every such message matches, as PostgreSQL writes patterns."""
 
@@ -47,6 +54,13 @@ class Track(NamedTuple):
     file_path: str | None
     created_at: str
     updated_at: str | None
+
+
+class Playable(NamedTuple):
+    """A track that listeners can play."""
+
+    file_path: str
+    status: str
 
 
 class Change(NamedTuple):

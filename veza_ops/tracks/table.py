@@ -5,18 +5,33 @@ The table is Veza's: its types are read from the database, and nothing but ``sta
 or changed, and logs nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import array
 
-from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Track
+from veza_ops.tracks.row import MESSAGE_PATTERN, NOT_PLAYABLE, Batch, Change, Key, Playable, Track
 
-NOT_PLAYABLE = ("uploading", "processing", "failed")
-"""The statuses of a track that no listener can play; in any other the file is expected to be there."""
+FEW = 4
+"""For so many folders, each is searched for by itself; for more, the table is read once for all of them."""
+
+_HIDES = """
+    WITH RECURSIVE used(relation) AS (
+        SELECT to_regclass(:relation)::oid
+        UNION
+        SELECT depend.refobjid
+        FROM used JOIN pg_rewrite ON ev_class = used.relation
+        JOIN pg_depend AS depend ON depend.classid = 'pg_rewrite'::regclass AND depend.objid = pg_rewrite.oid
+            AND depend.refclassid = 'pg_class'::regclass
+    )
+    SELECT bool_or(CASE WHEN relkind = 'v' THEN false
+                        WHEN oid = to_regclass(:relation) THEN row_security_active(oid) ELSE relrowsecurity END)
+    FROM used JOIN pg_class ON oid = used.relation
+"""
 
 Where = Sequence[sa.ColumnElement[bool]]
 
@@ -30,6 +45,8 @@ class Tracks:
 
     table: sa.Table
     connection: sa.Connection
+    not_playable: tuple[str, ...] = NOT_PLAYABLE
+    """The statuses of tracks that need have no file, in any letter case."""
 
     def now(self) -> datetime:
         """The database's clock, in UTC: the only clock that a cutoff is taken from."""
@@ -45,8 +62,10 @@ class Tracks:
 
     def playable(self) -> list[sa.ColumnElement[bool]]:
         """In a state in which listeners expect the file to be there."""
-        status = sa.cast(self.table.c.status, sa.Text)
-        return [status.not_in(NOT_PLAYABLE), self.table.c.file_path != "", *self._not_deleted()]
+        # In the C collation, which takes a tenth of the time that a language's own rules do.
+        status = sa.func.lower(sa.collate(sa.cast(self.table.c.status, sa.Text), "C"))
+        words = sorted({word.lower() for word in self.not_playable})
+        return [status.not_in(words), self.table.c.file_path != "", *self._not_deleted()]
 
     def marked(self) -> list[sa.ColumnElement[bool]]:
         """Failed, with exactly a message of ours."""
@@ -100,9 +119,40 @@ class Tracks:
         found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
         return set(self.connection.scalars(found))
 
-    def newest_playable(self, count: int) -> tuple[str, ...]:
-        """Where the files of the `count` newest playable tracks are: the known-good sample that proves the storage."""
-        return tuple(self.connection.scalars(self._newest_playable(count))) if count else ()
+    def newest_playable(self, count: int) -> list[Playable]:
+        """The `count` newest playable tracks, those that prove the storage."""
+        return [Playable(*row) for row in self.connection.execute(self._newest_playable(count))]
+
+    def newest_below(
+        self, prefixes: Mapping[int, Sequence[str]], *, count: int, directly: Collection[int] = ()
+    ) -> dict[int, list[Playable]]:
+        """For each number in `prefixes`, the `count` newest playable tracks whose path begins with one of its prefixes.
+
+        Only those directly in the folder, for the numbers in `directly`. Where there is none, the number is left out.
+        An index on (file_path text_pattern_ops) serves the search for a few folders; otherwise the table is read.
+        """
+        few = {number: each for number, each in prefixes.items() if number in directly or len(prefixes) <= FEW}
+        found: dict[int, list[Playable]] = {}
+        for number, each in few.items():
+            file_path = self._text("file_path")
+            below = [
+                sa.and_(
+                    file_path.startswith(prefix, autoescape=True),
+                    *([file_path[len(prefix) :].not_like("%/%")] if number in directly else []),
+                )
+                for prefix in each
+            ]
+            rows = self.connection.execute(self._newest_playable(count).where(sa.or_(*below))).all()
+            if rows:
+                found[number] = [Playable(*row) for row in rows]
+        many = [(number, prefix) for number in prefixes.keys() - few.keys() for prefix in prefixes[number]]
+        for number, *row in self.connection.execute(self._newest_below_each(many, count)) if many else ():
+            found.setdefault(number, []).append(Playable(*row))
+        return found
+
+    def may_be_hidden(self) -> bool:
+        """Whether row-level security may keep rows of the table, or of one that a view reads, from this role."""
+        return bool(self.connection.scalar(sa.text(_HIDES), {"relation": self._name}))
 
     def of_ids(self, where: Where, ids: Sequence[str]) -> list[Track]:
         """The rows with these ids that match `where` now."""
@@ -127,7 +177,7 @@ class Tracks:
 
         None while the table is small or indexes serve. Nothing is created.
         """
-        table = self.connection.dialect.identifier_preparer.format_table(self.table)
+        table = self._name
         relation = sa.table("pg_class", sa.column("oid"), sa.column("reltuples", sa.Float))
         estimate = sa.select(relation.c.reltuples).where(relation.c.oid == sa.func.to_regclass(table))
         rows = self.connection.scalar(estimate)
@@ -231,10 +281,40 @@ class Tracks:
     def _columns(self) -> tuple[sa.ColumnElement[Any], ...]:
         return self._text("id"), self._text("file_path"), self._utc_text(self._created), self._text("updated_at")
 
+    @property
+    def _name(self) -> str:
+        """The table's name as SQL has it."""
+        return self.connection.dialect.identifier_preparer.format_table(self.table)
+
     def _newest_playable(self, count: int) -> sa.Select[Any]:
-        dated = self._created.is_not(None)  # in a descending order, rows without a date would be the newest
-        newest_first = self._created.desc()
-        return sa.select(self._text("file_path")).where(*self.playable(), dated).order_by(newest_first).limit(count)
+        columns = self._text("file_path"), self._text("status")
+        return sa.select(*columns).where(*self._dated_playable()).order_by(self._created.desc()).limit(count)
+
+    def _dated_playable(self) -> list[sa.ColumnElement[bool]]:
+        """In a descending order, rows without a date would be the newest."""
+        return [*self.playable(), self._created.is_not(None)]
+
+    def _newest_below_each(self, prefixes: Sequence[tuple[int, str]], count: int) -> sa.Select[Any]:
+        """One reading of the table for any number of folders, by the first so many names of each path."""
+        wanted = (
+            sa.func.json_to_recordset(_json([{"number": number, "prefix": prefix} for number, prefix in prefixes]))
+            .table_valued(sa.column("number", sa.Integer), sa.column("prefix", sa.Text), name="wanted")
+            .render_derived(with_types=True)
+        )
+        file_path = self._text("file_path")
+        names = sa.func.string_to_array(file_path, "/", type_=sa.ARRAY(sa.Text))
+        depths = sorted({prefix.count("/") for _, prefix in prefixes})
+        heads = sa.func.unnest(
+            array([sa.func.array_to_string(names[1:depth], "/") + "/" for depth in depths])
+        ).column_valued("head")
+        place = sa.func.row_number().over(partition_by=wanted.c.number, order_by=self._created.desc())
+        each = (
+            sa.select(wanted.c.number, file_path.label("path"), self._text("status").label("status"), place.label("at"))
+            .select_from(self.table.join(heads.render_derived(), sa.true()).join(wanted, wanted.c.prefix == heads))
+            .where(*self._dated_playable())
+            .subquery()
+        )
+        return sa.select(each.c.number, each.c.path, each.c.status).where(each.c.at <= count).order_by(each.c.at)
 
     def _status_is(self, status: str) -> sa.ColumnElement[bool]:
         return self.table.c.status == status

@@ -8,11 +8,12 @@ import dagster as dg
 from pydantic import Field
 
 from veza_ops.evidence import MARKED, RESTORED, read_changes
-from veza_ops.looks import LISTED, Judged, Looks
+from veza_ops.looks import LISTED, Judged, Learned, Looking
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, seconds_since_start, table
+from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, refused, seconds_since_start, table
 from veza_ops.tracks.row import Change
 from veza_ops.undo.rules import MarkedBatch, UndoCounts, Undone
+from veza_ops.witnesses import draw
 
 
 class FindMarkedConfig(dg.Config):
@@ -33,7 +34,11 @@ class RestoreConfig(dg.Config):
 
 @dg.op(out=dg.DynamicOut(MarkedBatch), retry_policy=RETRY, tags={"kind": "postgres"})
 def find_marked_tracks(
-    context: dg.OpExecutionContext, config: FindMarkedConfig, database: Database, evidence: EvidenceStore
+    context: dg.OpExecutionContext,
+    config: FindMarkedConfig,
+    database: Database,
+    storage: Storage,
+    evidence: EvidenceStore,
 ) -> Iterator[dg.DynamicOutput[MarkedBatch]]:
     """Find the tracks that a cleanup marked failed: those of one run by its evidence, or all by their message."""
     if not database.is_configured:
@@ -41,14 +46,15 @@ def find_marked_tracks(
         return
     with plain_failures(), database.tracks() as tracks:
         now = str(tracks.now())
+        sample = draw(tracks, storage.files().layout, storage.sample_size)
         if config.run_id:
             records = evidence.of_run(config.run_id, context.instance)
             records.require()
             paths = enumerate(records.files(MARKED))
-            batches = [MarkedBatch(number, now, evidence=str(path)) for number, path in paths]
+            batches = [MarkedBatch(number, now, None, str(path), sample) for number, path in paths]
         else:
             found = tracks.batches(tracks.marked(), size=config.batch_size)
-            batches = [MarkedBatch(batch.number, now, batch) for batch in found]
+            batches = [MarkedBatch(batch.number, now, batch, None, sample) for batch in found]
     for batch in batches:
         yield dg.DynamicOutput(batch, mapping_key=f"{batch.number:05}")
 
@@ -68,7 +74,7 @@ def restore_tracks(
         changes = read_changes(marked.evidence) if marked.evidence else {}
         with database.tracks() as tracks:
             rows = tracks.read(tracks.marked(), marked.keyset) if marked.keyset else tracks.still_as_left(changes)
-        looks = Looks.at(storage.files(), rows)
+        looks = Looking(storage.files(), Learned(marked.sample), database.tracks).at(rows)
         restored: list[Change] = []
         if looks.present and not config.dry_run:
             messages = {identity: change.status_message_before for identity, change in changes.items()}
@@ -87,19 +93,28 @@ def restore_tracks(
     context.add_output_metadata(
         {
             **asdict(counts),
+            "proof": str(looks.proof),
             "seconds": round(time.monotonic() - began, 3),
             **({"tracks": table(listed, marked.now)} if listed else {}),
         }
     )
-    return Undone(counts, config.dry_run)
+    return Undone(counts, config.dry_run, looks.proof)
 
 
 @dg.op(tags={"kind": "dagster"})
-def report_restore(context: dg.OpExecutionContext, batches: list[Undone]) -> dict[str, int]:
-    """Add up what became of all batches. The output is the run's counts."""
+def report_restore(context: dg.OpExecutionContext, batches: list[Undone], storage: Storage) -> dict[str, int]:
+    """Add up what became of all batches. The output is the run's counts.
+
+    When no file was there and nothing proved the storage, the run fails: it looked in the wrong place.
+    """
     undone = sum(batches, Undone())
     counts = asdict(undone.counts)
-    context.add_output_metadata(counts | {"dry_run": undone.dry_run, "seconds": seconds_since_start(context)})
+    if undone.counts.unverifiable and not undone.counts.present:
+        with plain_failures(context):
+            undone.proof.require(storage.files().layout)
+    context.add_output_metadata(
+        counts | {"dry_run": undone.dry_run, **refused(undone.proof), "seconds": seconds_since_start(context)}
+    )
     if undone.dry_run:
         context.log.info("dry run: %d tracks would be restored, and nothing was changed", undone.counts.present)
     else:

@@ -4,10 +4,11 @@ A track goes back only if its file is there now and it still is as the cleanup l
 says which tracks those are and which message they had before.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from veza_ops.looks import Looks
+from veza_ops.storage.proof import Proof, Sample
 from veza_ops.tracks.row import Batch
 
 
@@ -19,6 +20,8 @@ class MarkedBatch:
     now: str
     keyset: Batch | None = None
     evidence: str | None = None
+    sample: Sample = field(default_factory=Sample)
+    """The tracks that prove the storage."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Undone:
 
     counts: UndoCounts = UndoCounts()
     dry_run: bool = True
+    proof: Proof = field(default_factory=lambda: Proof(0, 0))
 
     def __add__(self, other: Self) -> "Undone":
-        return Undone(self.counts + other.counts, other.dry_run)
+        return Undone(self.counts + other.counts, other.dry_run, self.proof | other.proof)

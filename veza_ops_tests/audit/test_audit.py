@@ -12,6 +12,7 @@ from veza_ops.audit.asset import CHECKS
 from veza_ops.audit.checks import files_health
 from veza_ops.audit.rules import look_at
 from veza_ops.findings import STORAGE_PROVEN, TRACK_FILES
+from veza_ops.looks import Learned, Looking
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.tracks.row import Track
@@ -49,7 +50,7 @@ def counts(told: Mapping[str, Any]) -> tuple[int, int, int, int]:
 def test_every_playable_track_is_looked_for_and_nothing_is_changed(
     library: Library, instance: dg.DagsterInstance
 ) -> None:
-    gone = library.add("gone.flac", status="ready")
+    gone = library.add("playable/gone.flac", status="ready")
     library.add("s3://elsewhere/song.flac", status="published")
     library.add_ghost()  # no listener waits for these
     library.add(status="failed")
@@ -58,7 +59,7 @@ def test_every_playable_track_is_looked_for_and_nothing_is_changed(
     told = audit(library, instance)
     assert counts(told) == (5, 3, 1, 1)
     (missing,) = told["missing_files"].records
-    assert (missing.data["id"], missing.data["file_path"]) == (str(gone), "gone.flac")
+    assert (missing.data["id"], missing.data["file_path"]) == (str(gone), "playable/gone.flac")
     (unverifiable,) = told["unverifiable_files"].records
     assert unverifiable.data["reason"] == "no storage here serves s3:// addresses"
     (listed,) = Path(told["full_lists"]).glob("audit_missing-*.jsonl")
@@ -69,7 +70,7 @@ def test_every_playable_track_is_looked_for_and_nothing_is_changed(
 def test_it_works_for_a_role_that_may_only_read_on_a_server_that_takes_no_writes(
     library: Library, instance: dg.DagsterInstance
 ) -> None:
-    library.add("gone.flac", status="ready")
+    library.add("playable/gone.flac", status="ready")
     library.execute("DROP ROLE IF EXISTS reader")
     library.execute("CREATE ROLE reader LOGIN")
     library.execute("GRANT SELECT ON tracks TO reader")
@@ -82,7 +83,7 @@ def test_it_works_for_a_role_that_may_only_read_on_a_server_that_takes_no_writes
 def test_cut_short_it_goes_on_from_there_and_begins_anew_after_the_end(
     limit: dict[str, Any], library: Library, instance: dg.DagsterInstance
 ) -> None:
-    library.add("gone.flac", status="ready")
+    library.add("playable/gone.flac", status="ready")
     library.add("s3://elsewhere/song.flac", status="ready")
     seen = [counts(audit(library, instance, page_size=2, **limit)) for _ in range(4)]
     assert [audited for audited, *_ in seen] == [2, 4, 5, 2]
@@ -168,7 +169,7 @@ def test_the_checks_say_what_the_audit_found_and_say_it_again_when_asked(
     assert ask() == {check.name: False for check in CHECKS}
     audit(library, instance)
     assert ask() == {check.name: True for check in CHECKS}
-    library.add("gone.flac", status="ready")
+    library.add("playable/gone.flac", status="ready")
     library.add("s3://elsewhere/song.flac", status="ready")
     library.write("leaked.flac")
     audit(library, instance)
@@ -184,7 +185,8 @@ def test_a_track_that_was_moved_or_deleted_between_two_looks_has_nothing_to_answ
     (tmp_path / "new").touch()
     tracks = [Track(str(number), "old", "2026-01-01 00:00:00", None) for number in range(3)]
     moved, still = tracks[0]._replace(file_path="new"), tracks[2]
-    looks, _ = look_at(Files(Layout(str(tmp_path))), [], tracks, lambda _: [moved, still])
+    looking = Looking(Files(Layout(str(tmp_path))), Learned())
+    looks = look_at(looking, tracks, lambda _: [moved, still])
     assert (looks.present, [track for track, _ in looks.missing]) == ([moved], [still])
 
 

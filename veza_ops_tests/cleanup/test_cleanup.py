@@ -68,7 +68,7 @@ def test_tracks_in_any_other_state_are_left_alone_and_a_second_run_changes_nothi
     any_library: Library, instance: dg.DagsterInstance
 ) -> None:
     for status in ("uploading", "ready", "failed"):
-        any_library.add(status=status, status_message="as it was")
+        any_library.add(status=status, status_message="as it was", content=b"music" if status == "ready" else None)
     any_library.add_ghost()
     assert counts(run_job(any_library, instance))["marked_failed"] == 1
     before = any_library.rows()

@@ -64,7 +64,8 @@ def test_a_run_fails_just_the_stale_rows_whose_file_is_missing(
     with suppress(FileExistsError):
         (library.root / "dangling").symlink_to("/not/mounted/today")
     expected, before = {}, {}
-    for at, (status, minutes, kind) in enumerate(rows):
+    for at, (status, minutes, some_kind) in enumerate(rows):
+        kind = "there" if status == "ready" else some_kind  # or it would speak against the storage
         path = {"there": f"there/{at}.flac", "gone": f"gone/{at}.flac"}.get(kind, kind)
         content = b"music" if kind == "there" else None
         track = library.add(path, status=status, age=timedelta(minutes=minutes), content=content)

@@ -23,7 +23,7 @@ from veza_ops_tests.library import counts, failure
 DEATHS: dict[str, tuple[object, str, bool]] = {
     "in the search": (rules, "find_stale", True),
     "before the check": (Tracks, "read", False),
-    "in the check": (Files, "look", True),
+    "in the check": (Files, "search", True),
     "before the write": (rules, "check_again", True),
     "between write and commit": (Tracks, "mark_failed", True),
     "between evidence and commit": (Evidence, "write", True),

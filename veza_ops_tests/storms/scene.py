@@ -154,15 +154,15 @@ class Moment(NamedTuple):
             arrange(monkeypatch, self.owner, self.name, after=action, call=self.call)
 
 
-# A look at files is taken six times: the sample, the tracks, the sample; and once more right before the write.
+# Files are searched for twice, each time between two proofs: after the reading, and once more right before the write.
 BEFORE_SEARCH = Moment("before the search", rules, "find_stale")
 BEFORE_READING = Moment("between search and reading", Tracks, "read")
 BEFORE_PROOF = Moment("before the proof", rules, "check")
-BEFORE_LOOK = Moment("between proof and look", Files, "look", call=2)
-AFTER_LOOK = Moment("between look and proof", Files, "look", "after", call=2)
+BEFORE_LOOK = Moment("between proof and look", Files, "search")
+AFTER_LOOK = Moment("between look and proof", Files, "search", "after")
 BEFORE_SECOND_PROOF = Moment("between check and write", rules, "check_again")
-BEFORE_SECOND_LOOK = Moment("between proof and second look", Files, "look", call=5)
-AFTER_SECOND_LOOK = Moment("between second look and proof", Files, "look", "after", call=5)
+BEFORE_SECOND_LOOK = Moment("between proof and second look", Files, "search", call=2)
+AFTER_SECOND_LOOK = Moment("between second look and proof", Files, "search", "after", call=2)
 AFTER_LAST_PROOF = Moment("between last proof and write", rules, "check_again", "after")
 BEFORE_WRITE = Moment("right before the statement", Tracks, "mark_failed")
 

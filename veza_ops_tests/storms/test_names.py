@@ -101,8 +101,8 @@ def test_a_file_whose_path_has_stray_spaces_or_slashes_is_not_missing(scene: Sce
     scene.library.add("uploads//./spaced.flac")
     scene.remember()
     result = scene.run()
-    assert counts(result)["present"] == 3
-    assert len(unverifiable_reasons(result)) == 3
+    assert counts(result)["present"] == 4
+    assert len(unverifiable_reasons(result)) == 2
     scene.assert_all_is_well()
 
 

@@ -1,0 +1,508 @@
+"""Many files looked for at once: each folder is read once, and what isn't in it is compared with what is.
+
+Rows name files in folders. What is configured as a top is read, then the wanted folders in it, and so on down. At each
+step all folders count that are like a wanted one, since the file may be in any of them. What is held in memory is what
+is wanted, never what a folder holds.
+"""
+
+import errno
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+
+from veza_ops.storage import disk
+from veza_ops.storage.likeness import fold_plain, is_plain, is_telling, is_utf8, parts_of, readings_of
+from veza_ops.storage.look import PRESENT, Area, Gone, Look, Nearest, Verdict, in_words, unverifiable
+from veza_ops.storage.many import Beat, Lookers
+
+_AT_ONCE = 1024
+"""Entries of a folder that are compared at once."""
+_ASKED_AT_ONCE = 64
+"""Names that a thread asks for one by one before it takes others."""
+
+
+@dataclass(eq=False)
+class Wanted:
+    """The names that rows have in one folder, and what is found of them."""
+
+    folder: str
+    top: str
+    area: Area
+    names: set[str] = field(default_factory=set)
+    looks: dict[str, Look] = field(default_factory=dict)
+    """Of the names that are there, or that nobody can say of whether they are."""
+    gone: Gone | None = None
+    """Where all other names are missing from."""
+    is_like: bool = False
+    """Whether something like one of the names was found."""
+
+    def path(self, name: str) -> str:
+        """The path of one of the names."""
+        return _join(self.folder, name)
+
+    @cached_property
+    def missing(self) -> Look:
+        """The look at any name that isn't there."""
+        return Look(Verdict.MISSING, f"no file at {self.path('')}", self.gone)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether each of the names, folded, is one name in this folder and nothing else."""
+        return not is_telling(self.inside) and is_plain(self.names)
+
+    @property
+    def inside(self) -> str:
+        """The folder as seen from its top."""
+        return self.folder[len(self.top.rstrip("/")) :].strip("/")
+
+
+@dataclass(eq=False)
+class _Node:
+    """A folder as anybody might write it: all those on disk that are like it are read."""
+
+    above: "_Node | None" = None
+    below: dict[str, "_Node"] = field(default_factory=dict)
+    paths: dict[str, Wanted | None] = field(default_factory=dict)
+    """The folders of this kind that rows name, as they stand, with what is wanted in them."""
+    names_like: set[str] = field(default_factory=set)
+    """Names wanted here that are written as if they were elsewhere, folded."""
+    like: dict[str, str] = field(default_factory=dict)
+    """For a wanted name, folded, what was found that could be it."""
+    doubts: list[str] = field(default_factory=list)
+    """Why nobody can say of a name that isn't seen that it isn't there."""
+    not_utf8: str = ""
+    """A folder that holds names which aren't UTF-8; they may be any that isn't ASCII."""
+
+    @cached_property
+    def names(self) -> set[str]:
+        """The names wanted in any of them, folded: only worked out where something else is found."""
+        names = set(self.names_like)
+        for wanted in filter(None, self.paths.values()):
+            if wanted.is_plain:
+                names.update(fold_plain(list(wanted.names)))
+        return names
+
+    @cached_property
+    def sizes(self) -> set[int]:
+        """How long those names are."""
+        return set(map(len, self.names))
+
+    def at(self, parts: Iterable[str]) -> "_Node":
+        """The node of a path below this one, made if need be."""
+        node = self
+        for part in parts:
+            node = node.below.setdefault(part, _Node(node)) if part not in node.below else node.below[part]
+        return node
+
+    def find(self, parts: Iterable[str]) -> "_Node | None":
+        """The node of a path below this one, if anything is wanted there."""
+        node: _Node | None = self
+        for part in parts:
+            node = node.below.get(part) if node else None
+        return node
+
+    def why_not(self) -> str:
+        """The first doubt about this folder, or one on the way to it."""
+        node: _Node | None = self
+        while node is not None:
+            if node.doubts:
+                return node.doubts[0]
+            node = node.above
+        return ""
+
+
+@dataclass
+class _Found:
+    """What one task came to."""
+
+    looks: list[tuple[Wanted, str, Look]] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    like: list[tuple[_Node, str, str]] = field(default_factory=list)
+    further: list[tuple[_Node, str]] = field(default_factory=list)
+    """Folders that are like one on the way."""
+    not_utf8: bool = False
+    nearest: Nearest | None = None
+    is_too_much: bool = False
+    failed: str = ""
+    code: int = 0
+
+
+class _Task:
+    """Something to ask of storage."""
+
+    def do(self, search: "Search", beat: Beat) -> _Found:
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class _Read(_Task):
+    """Read a folder."""
+
+    node: _Node
+    path: str
+
+    def do(self, search: "Search", beat: Beat) -> _Found:
+        found = _Found()
+        wanted = self.node.paths.get(self.path)
+        names, plain = (wanted.names, wanted.is_plain) if wanted else (set[str](), True)
+        reader = _Reader(self.node, self.path, names, plain, search.recent_seconds, found)
+        try:
+            with disk.opened(self.path) as folder:
+                device = os.fstat(folder).st_dev
+                found.is_too_much = self.path in search.singly
+                with os.scandir(folder) as entries:
+                    while not found.is_too_much and (some := list(islice(entries, _AT_ONCE))):
+                        reader.take(some)
+                        beat()
+                        found.is_too_much = beat.seconds > search.lookers.timeout_seconds
+                reader.end()
+                found.nearest = Nearest(self.path, device, reader.is_empty and not found.is_too_much)
+        except OSError as error:
+            found.failed, found.code = in_words(error), error.errno or 0
+            if error.errno == errno.ENOENT:  # not there at all, or a link to nowhere
+                look = disk.look(self.path)
+                found.failed = "" if look.verdict is Verdict.MISSING else look.reason or "it came only just now"
+        except ValueError as error:  # a NUL, or text that is no name in this system's encoding
+            found.failed = f"no folder can have this name: {error}"
+        return found
+
+
+@dataclass(eq=False)
+class _Ask(_Task):
+    """Ask for names just as they stand."""
+
+    wanted: Wanted
+    names: Sequence[str]
+
+    def do(self, search: "Search", beat: Beat) -> _Found:  # noqa: ARG002 - the signature of all tasks
+        found = _Found()
+        for name in self.names:
+            beat()
+            if disk.is_there(path := self.wanted.path(name)):
+                found.looks.append((self.wanted, name, disk.look(path)))
+        return found
+
+
+@dataclass(eq=False)
+class _AskSpellings(_Task):
+    """Ask for names in all spellings that come to mind, in a folder that is too much to be read."""
+
+    wanted: Wanted
+    names: Sequence[str]
+    folder: str
+
+    def do(self, search: "Search", beat: Beat) -> _Found:  # noqa: ARG002 - the signature of all tasks
+        found = _Found()
+        is_itself = self.folder == self.wanted.folder
+        for name in self.names:
+            for other in (name, *disk.spellings(name)):
+                beat()
+                path = _join(self.folder, other)
+                if disk.is_there(path):
+                    look = disk.look(path) if is_itself and other == name else _alike(path)
+                    found.looks.append((self.wanted, name, look))
+                    break
+        return found
+
+
+@dataclass(eq=False)
+class _AskFolders(_Task):
+    """Ask for the spellings that come to mind of wanted folders, where the folder that they are in is too much."""
+
+    node: _Node
+    names: Sequence[str]
+    folder: str
+
+    def do(self, search: "Search", beat: Beat) -> _Found:  # noqa: ARG002 - the signature of all tasks
+        found = _Found()
+        for name in self.names:
+            beat()
+            for other in (_join(self.folder, spelling) for spelling in disk.spellings(name)):
+                if disk.is_there(other):
+                    found.further.append((self.node, other))
+        return found
+
+
+@dataclass
+class _Reader:
+    """Compares what a folder holds with what is wanted in it."""
+
+    node: _Node
+    path: str
+    names: set[str]
+    """Those that are wanted just as they stand."""
+    is_plain: bool
+    recent_seconds: float
+    found: _Found
+    is_empty: bool = True
+
+    def take(self, entries: Sequence[os.DirEntry[str]]) -> None:
+        """Some more of what it holds."""
+        self.is_empty = False
+        names = [entry.name for entry in entries]
+        here = self.names.intersection(names)
+        if here:
+            links = here.intersection([entry.name for entry in entries if entry.is_symlink()])
+            self.found.links += links
+            self.found.present += here - links if links else here
+        if len(here) < len(names):
+            self._compare([entry for entry in entries if entry.name not in here])
+
+    def end(self) -> None:
+        """It holds no more: names that are there may be like others that aren't."""
+        seen = [*self.found.present, *self.found.links]
+        missing = list(self.names.difference(seen)) if seen else []
+        if not missing:
+            return
+        if self.is_plain and is_plain(seen):
+            keys = fold_plain(seen)
+            if taken := set(fold_plain(missing)).intersection(keys):
+                for key, name in zip(keys, seen, strict=True):
+                    if key in taken:
+                        self._note(self.node, key, name)
+            return
+        for name in seen:
+            for *way, key in readings_of(name):
+                if (node := self.node.find(way)) and key in node.names:
+                    self._note(node, key, name)
+
+    def _compare(self, entries: Sequence[os.DirEntry[str]]) -> None:
+        names = [entry.name for entry in entries]
+        if is_plain(names):
+            for entry, key in zip(entries, fold_plain(names), strict=True):
+                self._meet(self.node, key, entry)
+            return
+        for entry in entries:
+            if not is_utf8(entry.name):
+                self.found.not_utf8 = True
+            for *way, key in readings_of(entry.name) or [(entry.name,)]:
+                if node := self.node.find(way):
+                    self._meet(node, key, entry)
+
+    def _meet(self, node: _Node, key: str, entry: os.DirEntry[str]) -> None:
+        if key in node.names:
+            self._note(node, key, entry.name)
+        if key in node.below and not entry.is_file(follow_symlinks=False):
+            self.found.further.append((node.below[key], _join(self.path, entry.name)))
+        for stem in _stems(key, node.sizes):
+            if stem in node.names and disk.changed_within(entry, self.recent_seconds):
+                self.found.like.append(
+                    (node, stem, f"an upload is under way: {_join(self.path, entry.name)!r} has just been written to")
+                )
+
+    def _note(self, node: _Node, key: str, name: str) -> None:
+        self.found.like.append((node, key, _alike(_join(self.path, name)).reason))
+
+
+@dataclass
+class Search:
+    """One round of looks."""
+
+    lookers: Lookers
+    recent_seconds: float
+    """An unfinished upload that was written to within so many seconds is under way."""
+    asks_again: bool = False
+    """Whether the system is asked for the very path as well of each file that its folder doesn't hold."""
+    singly: set[str] = field(default_factory=set)
+    """The folders that are too large or too slow to be read, and are asked for single names."""
+    _read: dict[str, Nearest] = field(default_factory=dict)
+
+    def look_for(self, wanted: Sequence[Wanted]) -> None:
+        """Find out about all that is `wanted`."""
+        tops = self._lay_out(wanted)
+        tasks: list[_Task] = [_Read(node, top) for top, node in tops.items()]
+        while tasks:
+            done = self.lookers.run(lambda task, beat: task.do(self, beat), tasks)
+            tasks = [further for task, found in done for further in self._take(task, found)]
+        for each in wanted:
+            self._judge(each, tops[each.top])
+        self._ask(
+            _Ask(each, [name])  # each may lead to where nothing answers
+            for each in wanted
+            for name, look in each.looks.items()
+            if look is _LINK
+        )
+        self._ask(task for each in wanted for task in self._again(each))
+
+    def _lay_out(self, wanted: Sequence[Wanted]) -> dict[str, _Node]:
+        tops: dict[str, _Node] = defaultdict(_Node)
+        for each in wanted:
+            top, inside = tops[each.top], each.inside
+            top.paths.setdefault(each.top, None)
+            node, path = top, each.top
+            for part in inside.split("/") if inside else ():
+                path = _join(path, part)
+                node = node.at(_parts(part))
+                node.paths.setdefault(path, None)
+            node.paths[each.folder] = each
+            if not each.is_plain:
+                for name in each.names:
+                    for *way, key in readings_of(_join(inside, name)):
+                        top.at(way).names_like.add(key)
+        return tops
+
+    def _take(self, task: _Task, found: _Found | None) -> Iterator[_Task]:
+        """Note what a task came to; what is to be asked next."""
+        if found is None:
+            found = _Found(failed=self._no_answer)
+            if isinstance(task, _Ask | _AskSpellings):
+                found.looks = [(task.wanted, name, unverifiable(self._no_answer)) for name in task.names]
+        for wanted, name, look in found.looks:
+            if look.verdict is not Verdict.MISSING:
+                wanted.looks[name] = look
+        for node, key, what in found.like:
+            node.like.setdefault(key, what)
+        if isinstance(task, _Read):
+            yield from self._take_folder(task.node, task.path, found)
+        elif isinstance(task, _AskFolders) and found.failed:
+            task.node.doubts.append(f"{task.folder!r} can't be looked into: {found.failed}")
+        for node, path in found.further:
+            if path not in node.paths or node.above is not getattr(task, "node", None):
+                yield _Read(node, path)
+
+    def _take_folder(self, node: _Node, path: str, found: _Found) -> Iterator[_Task]:
+        wanted = node.paths.get(path)
+        if wanted:
+            wanted.looks.update(dict.fromkeys(found.present, PRESENT))
+            wanted.looks.update(dict.fromkeys(found.links, _LINK))
+        if found.not_utf8:
+            node.not_utf8 = path
+        if found.nearest:
+            self._read[path] = found.nearest
+        if found.failed and (path in node.paths or found.code != errno.ENOTDIR):
+            node.doubts.append(f"{path!r} can't be looked into: {found.failed}")
+        may_be_entered = found.nearest or found.code == errno.EACCES
+        children = [
+            (child, below) for child in node.below.values() for below in child.paths if os.path.dirname(below) == path
+        ]
+        if may_be_entered:  # whether it was seen in there or not: some folders show only once they are asked for
+            yield from (_Read(child, below) for child, below in children)
+        if found.code == errno.EACCES and wanted:  # whoever may enter it may ask for a name
+            yield from (_Ask(wanted, names) for names in _few_at_once(wanted))
+        if found.is_too_much:
+            self.singly.add(path)
+            for each in filter(None, node.paths.values()):
+                yield from (_AskSpellings(each, names, path) for names in _few_at_once(each))
+            yield from (_AskFolders(child, [os.path.basename(below)], path) for child, below in children)
+
+    def _ask(self, tasks: Iterable[_Task]) -> None:
+        for task, found in self.lookers.run(lambda task, beat: task.do(self, beat), list(tasks)):
+            for _ in self._take(task, found):
+                pass
+
+    def _again(self, wanted: Wanted) -> Iterator[_Task]:
+        """Names that the system may know better than the list: in another case on a disk that cares for none."""
+        if wanted.is_like:
+            yield from (_Ask(wanted, [name]) for name, look in wanted.looks.items() if look.reason.startswith(_ALIKE))
+        if self.asks_again:
+            yield from (_Ask(wanted, names) for names in _few_at_once(wanted))
+
+    def _judge(self, wanted: Wanted, top: _Node) -> None:
+        """Say of each name that isn't there why it may be all the same."""
+        looks = wanted.looks
+        missing = list(wanted.names - looks.keys())
+        if not missing:
+            return
+        path = wanted.folder
+        while path not in self._read and path not in (wanted.top, "/"):
+            path = os.path.dirname(path)
+        nearest = self._read.get(path)
+        wanted.gone = Gone(wanted.area, nearest) if nearest else None
+        node, not_utf8 = self._on_the_way(wanted, top)
+        doubt = node.why_not() or ("" if nearest else f"there is no folder {wanted.top!r}")
+        if doubt or not_utf8:
+            why = doubt or _not_utf8(not_utf8)
+            looks.update((name, unverifiable(why)) for name in missing)
+            return
+        for name, reason in self._reasons(wanted, missing, node, top):
+            if reason:
+                wanted.is_like = True
+                looks.setdefault(name, unverifiable(reason))
+
+    def _reasons(self, wanted: Wanted, missing: Sequence[str], node: _Node, top: _Node) -> Iterator[tuple[str, str]]:
+        """Why names that aren't there may be there all the same, by what is special in them or like them."""
+        if not wanted.is_plain or max(map(len, (wanted.folder, *missing))) > _LONG:
+            yield from ((name, disk.cannot_be(wanted.path(name), name)) for name in missing)
+        if not wanted.is_plain:
+            yield from ((name, self._why_not(name, wanted.inside, node, top)) for name in missing)
+        elif node.like:
+            yield from ((name, node.like.get(key, "")) for name, key in zip(missing, fold_plain(missing), strict=True))
+
+    @staticmethod
+    def _why_not(name: str, inside: str, folder: _Node, top: _Node) -> str:
+        """Why a name that takes a closer look may be there all the same."""
+        readings = readings_of(_join(inside, name))
+        if not readings:
+            return "the path may climb out of where it starts, or says nothing"
+        for *way, key in readings:
+            node = top.at(way)
+            if key in node.like:
+                return node.like[key]
+            if doubt := node.why_not():
+                return doubt
+            if node.not_utf8 and not key.isascii():
+                return _not_utf8(node.not_utf8)
+        return _not_utf8(folder.not_utf8) if folder.not_utf8 and not name.isascii() else ""
+
+    @staticmethod
+    def _on_the_way(wanted: Wanted, top: _Node) -> tuple[_Node, str]:
+        """The folder's node, and a folder on the way whose names aren't UTF-8 where the wanted one isn't ASCII."""
+        node, not_utf8 = top, ""
+        for part in wanted.inside.split("/") if wanted.inside else ():
+            parts = _parts(part)
+            if node.not_utf8 and not (part.isascii() and "".join(parts).isascii()):
+                not_utf8 = node.not_utf8
+            node = node.at(parts)
+        return node, not_utf8
+
+    @property
+    def _no_answer(self) -> str:
+        return f"storage gave no answer within {self.lookers.timeout_seconds:g} s"
+
+
+_LINK = unverifiable("a link that was taken away while it was looked at")
+_ALIKE = "the file is there under another spelling of its name: "
+_LONG = 60
+"""Characters from which on a name may be too long for a system."""
+
+
+def _few_at_once(wanted: Wanted) -> Iterator[list[str]]:
+    names = [name for name in wanted.names if name not in wanted.looks]
+    for at in range(0, len(names), _ASKED_AT_ONCE):
+        yield names[at : at + _ASKED_AT_ONCE]
+
+
+def _alike(path: str) -> Look:
+    return unverifiable(f"{_ALIKE}{path!r}")
+
+
+def _not_utf8(folder: str) -> str:
+    return f"{folder!r} holds names that aren't UTF-8, and this one may be among them"
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    try:
+        return parts_of(name) or (name,)
+    except ValueError:
+        return (name,)
+
+
+def _stems(key: str, sizes: set[int]) -> Iterator[str]:
+    """What `key`, a folded name, may be an unfinished upload of: it without a suffix, or a leading dot, or both."""
+    for size in sizes:
+        if len(key) > size and not key[size].isalnum():
+            yield key[:size]
+    if key.startswith("."):
+        bare = key.lstrip(".~_-#$@")
+        yield bare
+        for size in sizes:
+            if len(bare) > size and not bare[size].isalnum():
+                yield bare[:size]
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder and folder != "/" else f"{folder}{name}"
