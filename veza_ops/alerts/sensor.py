@@ -8,7 +8,7 @@ import dagster as dg
 
 from veza_ops.alerts.channels import send
 from veza_ops.alerts.message import message
-from veza_ops.alerts.trouble import trouble_of
+from veza_ops.alerts.trouble import ending_of
 from veza_ops.resources import Alerts
 from veza_ops.runs import is_ours
 
@@ -25,15 +25,22 @@ PAGE = 50
 def alert_on_trouble(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.SensorResult:
     """Look at the runs that finished since the last look, in order, and tell what is new.
 
-    The cursor says up to which event, and which job is known to be in trouble. It only moves past what was told.
+    The cursor says up to which event, which job is known to be in trouble, and whose storage wasn't proven again since
+    it was refused: of those, nobody is told that all is well. It only moves past what was told.
     """
     if not alerts.is_configured:
         # Without a cursor, so that whoever is told one day isn't told of all that was.
         return dg.SensorResult(cursor="", skip_reason=dg.SkipReason("VEZA_ALERT_URLS is not set: nobody is told."))
-    upto, told = json.loads(context.cursor or "[null, {}]")
+    upto, told, *others = json.loads(context.cursor or "[null, {}]")
+    unproven: set[str] = set(*others)
     said: list[str] = []
     for storage_id, run in _finished_since(context, upto):
-        trouble = trouble_of(context.instance, run, max_missing=alerts.max_missing)
+        ending = ending_of(context.instance, run, max_missing=alerts.max_missing)
+        trouble = ending.trouble
+        still_unproven = run.job_name in unproven and ending.is_storage_good is None
+        if trouble is None and still_unproven:
+            upto = storage_id
+            continue
         if news := message(run.job_name, told.get(run.job_name), trouble, alerts.link(run.run_id)):
             taken, refused = send(alerts.urls, news)
             for channel in refused:
@@ -45,9 +52,12 @@ def alert_on_trouble(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.
         told = {job: kind for job, kind in told.items() if job != run.job_name}
         if trouble:
             told[run.job_name] = trouble.kind
+        unproven.discard(run.job_name)
+        if still_unproven or ending.is_storage_good is False:
+            unproven.add(run.job_name)
         upto = storage_id
     reason = " ".join(said) or f"Nothing new to tell. Known trouble: {', '.join(told) or 'none'}."
-    return dg.SensorResult(cursor=json.dumps([upto, told]), skip_reason=dg.SkipReason(reason))
+    return dg.SensorResult(cursor=json.dumps([upto, told, sorted(unproven)]), skip_reason=dg.SkipReason(reason))
 
 
 def _finished_since(context: dg.SensorEvaluationContext, upto: int | None) -> list[tuple[int, dg.DagsterRun]]:

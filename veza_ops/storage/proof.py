@@ -239,10 +239,10 @@ class Proof:
         if self.is_refused:
             why = self.whole if set(self.refused.values()) <= {self.whole} else self._reasons
             raise StorageNotProvenError(
-                f"This storage is not the one that the database describes: with {layout}, {why}. On such storage nothing "
-                "is changed. Check that the disk is mounted here and that VEZA_STORAGE_ROOT and storage.path_map say "
-                "where. Statuses of tracks that keep no file belong into database.not_playable; storage.sample_size: 0 "
-                "goes without proof."
+                f"This storage is not the one that the database describes: with {layout}, {why}. On such storage "
+                "nothing is changed. Check that the disk is mounted here and that VEZA_STORAGE_ROOT and "
+                "storage.path_map say where. Statuses of tracks that keep no file belong into database.not_playable; "
+                "storage.sample_size: 0 goes without proof."
             )
 
     @property

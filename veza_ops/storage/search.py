@@ -413,7 +413,7 @@ class Search:
         nearest = self._read.get(path)
         wanted.gone = Gone(wanted.area, nearest) if nearest else None
         node, not_utf8 = self._on_the_way(wanted, top)
-        doubt = node.why_not() or ("" if nearest else f"there is no folder {wanted.top!r}")
+        doubt = node.why_not() or ("" if nearest else f"there is no such folder: {wanted.top!r}")
         if doubt or not_utf8:
             why = doubt or _not_utf8(not_utf8)
             looks.update((name, unverifiable(why)) for name in missing)

@@ -5,9 +5,11 @@ The table is Veza's: its types are read from the database, and nothing but ``sta
 or changed, and logs nothing.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from os.path import commonprefix
 from typing import Any
 
 import orjson
@@ -18,6 +20,9 @@ from veza_ops.tracks.row import MESSAGE_PATTERN, NOT_PLAYABLE, Batch, Change, Ke
 
 FEW = 4
 """For so many folders, each is searched for by itself; for more, the table is read once for all of them."""
+
+_TAKES_ANY_NAME = ("UTF8", "SQL_ASCII")
+"""The encodings of a database that has any name, or none of its own."""
 
 _HIDES = """
     WITH RECURSIVE used(relation) AS (
@@ -114,9 +119,14 @@ class Tracks:
 
     def named(self, file_paths: Sequence[str]) -> set[str]:
         """Those of `file_paths` that any row has, whatever its state."""
-        wanted = _listed(list(file_paths), "file_path")
         file_path = self._text("file_path")
-        found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
+        if self.connection.scalar(sa.select(sa.func.current_setting("server_encoding"))) in _TAKES_ANY_NAME:
+            wanted: sa.TableValuedAlias = _listed(list(file_paths), "file_path")
+            found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
+        else:  # a name that its encoding doesn't have would be an error, so names are compared as bytes
+            wanted = _listed([path.encode().hex() for path in file_paths], "file_path")
+            names = sa.select(sa.func.decode(wanted.c.file_path, "hex"))
+            found = sa.select(file_path).where(sa.func.convert_to(file_path, "UTF8").in_(names))
         return set(self.connection.scalars(found))
 
     def newest_playable(self, count: int) -> list[Playable]:
@@ -137,8 +147,8 @@ class Tracks:
             file_path = self._text("file_path")
             below = [
                 sa.and_(
-                    file_path.startswith(prefix, autoescape=True),
-                    *([file_path[len(prefix) :].not_like("%/%")] if number in directly else []),
+                    file_path.like(f"{_literally(prefix)}%"),
+                    *([file_path.not_like(f"{_literally(prefix)}%/%")] if number in directly else []),
                 )
                 for prefix in each
             ]
@@ -304,13 +314,13 @@ class Tracks:
         file_path = self._text("file_path")
         names = sa.func.string_to_array(file_path, "/", type_=sa.ARRAY(sa.Text))
         depths = sorted({prefix.count("/") for _, prefix in prefixes})
-        heads = sa.func.unnest(
-            array([sa.func.array_to_string(names[1:depth], "/") + "/" for depth in depths])
-        ).column_valued("head")
+        heads = [sa.func.array_to_string(names[1:depth], "/") + "/" for depth in depths]
+        head = sa.func.unnest(array(heads)).table_valued("head", name="heads").render_derived().lateral()
         place = sa.func.row_number().over(partition_by=wanted.c.number, order_by=self._created.desc())
         each = (
             sa.select(wanted.c.number, file_path.label("path"), self._text("status").label("status"), place.label("at"))
-            .select_from(self.table.join(heads.render_derived(), sa.true()).join(wanted, wanted.c.prefix == heads))
+            .select_from(self.table.join(head, sa.true()).join(wanted, wanted.c.prefix == head.c.head))
+            .where(sa.or_(*(file_path.like(f"{_literally(common)}%") for common in _in_common(prefixes))))
             .where(*self._dated_playable())
             .subquery()
         )
@@ -350,6 +360,20 @@ class Tracks:
 def _json(value: object) -> sa.Cast[Any]:
     """Many values as one parameter, which takes the driver and the server less time than arrays do."""
     return sa.cast(sa.literal(orjson.dumps(value).decode(), sa.Text), sa.JSON(none_as_null=True))
+
+
+def _in_common(prefixes: Iterable[tuple[int, str]]) -> set[str]:
+    """What all prefixes of as many names begin with, which tells most other rows apart at little cost."""
+    by_depth: dict[int, list[str]] = {}
+    for _, prefix in prefixes:
+        by_depth.setdefault(prefix.count("/"), []).append(prefix)
+    # Begins two strings alike, the first and the last in order, then all between them do.
+    return {commonprefix((min(each), max(each))) for each in by_depth.values()}
+
+
+def _literally(prefix: str) -> str:
+    """A prefix as part of a pattern for LIKE."""
+    return re.sub(r"([\\%_])", r"\\\1", prefix)
 
 
 def _listed(values: list[str], column: str) -> sa.TableValuedAlias:

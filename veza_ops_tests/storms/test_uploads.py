@@ -145,6 +145,8 @@ def test_a_row_that_the_api_has_locked_is_left_to_it(
     monkeypatch.undo()
     if ends == "rollback":  # the uploader died after all
         scene.ghosts.append(upload)
+    else:
+        scene.library.write(scene.library.row(upload)["file_path"])
     scene.assert_next_run_finishes()
     assert scene.library.status(upload) == ("ready" if ends == "commit" else "failed")
 

@@ -188,6 +188,5 @@ def test_the_newest_playable_tracks_are_the_sample(library: Library) -> None:
     with library.engine.begin() as connection:
         tracks = inspect(connection)
         sample = tracks.newest_playable(2)
-        assert tracks.newest_playable(0) == ()
-    assert sample[0] == "newest.flac"
-    assert sample[1] in {f"playable/{number}.flac" for number in range(3)}
+    assert sample[0] == ("newest.flac", "ready")
+    assert sample[1].file_path in {f"playable/{number}.flac" for number in range(3)}
