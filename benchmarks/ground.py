@@ -5,9 +5,11 @@ fresh copy, so that every repetition starts from the same pages.
 """
 
 import os
+import random
 import shutil
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +103,19 @@ class Ground:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         for path in paths:
             os.close(os.open(self.root / path, os.O_CREAT | os.O_WRONLY))
+
+
+def lay_out_files(root: Path, rows: int, folders: int) -> list[str]:
+    """The paths of `rows` in so many `folders`, in random order; half of them have a file below `root`."""
+    choice = random.Random(1)
+    names = [str(uuid.UUID(int=choice.getrandbits(128), version=4)) for _ in range(rows)]
+    paths = [f"uploads/{number % folders}/{name}.flac" for number, name in enumerate(names)]
+    for number in range(folders):
+        (root / f"uploads/{number}").mkdir(parents=True)
+    for path in paths[: rows // 2]:
+        os.close(os.open(root / path, os.O_CREAT | os.O_WRONLY))
+    choice.shuffle(paths)
+    return paths
 
 
 @contextmanager

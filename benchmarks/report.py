@@ -28,6 +28,8 @@ class Row:
     better: str = "less"
     """Whether the bar is a ratio that must not be passed (less), or one that must be reached (more)."""
     limit: float | None = None
+    is_of_ratio: bool = True
+    """Whether the bar is one for the ratio, where there is one, or for the values all the same."""
 
     @property
     def median(self) -> float:
@@ -43,7 +45,7 @@ class Row:
 
     @property
     def met(self) -> str:
-        value = self.median if self.ratio is None else self.ratio
+        value = self.ratio if self.is_of_ratio and self.ratio is not None else self.median
         if self.limit is None:
             return ""
         return "yes" if (value <= self.limit if self.better == "less" else value >= self.limit) else "no"
@@ -99,10 +101,11 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _spread(values: Sequence[float], unit: str) -> str:
-    digits = 0 if statistics.median(values) >= 100 else 2
+    median = statistics.median(values)
+    digits = 0 if median >= 100 else 2 if median >= 0.1 else 4
     low, high = min(values), max(values)
     around = f" ({low:.{digits}f} to {high:.{digits}f})" if len(values) > 1 else ""
-    return f"{statistics.median(values):.{digits}f} {unit}{around}"
+    return f"{median:.{digits}f} {unit}{around}"
 
 
 def _machine() -> str:
