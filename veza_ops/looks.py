@@ -47,6 +47,8 @@ class Learned:
     """The folders that are too large or too slow to be read; they were asked for single names."""
     vacant: set[str] = field(default_factory=set)
     """Folders below which no playable track has its file."""
+    silent: set[Area] = field(default_factory=set)
+    """Areas whose witnesses gave no answer in time; to wait for them again and again would have no bound."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,11 @@ class Looking:
         paths = [track.file_path for track in tracks]
         areas = self.files.areas_of(paths)
         sample = self._sample(areas)
-        before = self.files.prove(sample, areas)
+        before = self.files.prove(sample, areas, self.learned.silent)
         looks = self.files.search(
             paths, recent_seconds=self.recent_seconds, asks_again=again, singly=self.learned.singly
         )
-        witnesses = before.and_later(self.files.prove(sample, areas))
+        witnesses = before.and_later(self.files.prove(sample, areas, self.learned.silent))
         doubts = self._doubts(witnesses, {look.gone for look in looks if look.gone})
         present: list[Track] = []
         missing: list[Judged] = []

@@ -91,10 +91,10 @@ def regular(path: str) -> Regular | str:
         return f"no file can have this name: {error}"
 
 
-def changed_within(entry: os.DirEntry[str], seconds: float) -> bool:
-    """Whether `entry` was written to in the last `seconds`, or was gone the moment it was seen."""
+def changed_within(seconds: float, path: str, folder: int | None = None) -> bool:
+    """Whether `path` (in the open `folder`) was written to in the last `seconds`, or is gone since it was seen."""
     try:
-        return entry.stat(follow_symlinks=False).st_mtime > time.time() - seconds
+        return os.stat(path, dir_fd=folder, follow_symlinks=False).st_mtime > time.time() - seconds
     except FileNotFoundError:
         return True
 
@@ -125,7 +125,12 @@ def opened(folder: str) -> Iterator[int]:
 def spellings(name: str) -> set[str]:
     """The names like `name` that can be thought of without seeing what there is."""
     found = {name.strip(), f"{name} ", f" {name}", name.lower(), name.upper(), name.title(), name.capitalize()}
-    found |= {unquote(name), quote(name), name.replace(" ", "+"), name.replace("+", " ")}
+    found |= {
+        unquote(name),
+        quote(name, errors="replace"),
+        name.replace(" ", "+"),
+        name.replace("+", " "),
+    }
     found |= {unicodedata.normalize(form, other) for form in ("NFC", "NFD", "NFKC", "NFKD") for other in (name, *found)}
     found |= {f"{name}{suffix}" for suffix in (".part", ".tmp", ".partial", ".upload", ".crdownload", "~")}
     found |= {f".{name}"}

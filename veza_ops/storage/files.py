@@ -58,11 +58,16 @@ class Files:
         search = Search(self._lookers, recent_seconds, asks_again, set() if singly is None else singly)
         search.look_for(list(rows.folders.values()))
         looks = rows.looks()
-        self._follow_dots(paths, looks)
+        if rows.have_dots:
+            self._follow_dots(paths, looks)
         return looks
 
-    def prove(self, sample: Sample, areas: Iterable[Area] = ()) -> Witnesses:
-        """Look for the witnesses of `sample`: those of the whole, and of each of `areas`."""
+    def prove(self, sample: Sample, areas: Iterable[Area] = (), silent: set[Area] | None = None) -> Witnesses:
+        """Look for the witnesses of `sample`: those of the whole, and of each of `areas`.
+
+        `silent` names the areas that gave no answer in time, which aren't asked again, and is added to.
+        """
+        silent = set() if silent is None else silent
         wanted = list(dict.fromkeys(areas))
         found: dict[Known, Regular | str] = {}
         groups: dict[Area, list[tuple[Known, str]]] = {}
@@ -73,7 +78,11 @@ class Files:
             else:
                 place, name = located
                 groups.setdefault(place.area, []).append((known, f"{place.folder}/{name}"))
-        for group, results in self._lookers.run(_witness, list(groups.values())):
+        asked = [(area, group) for area, group in groups.items() if area not in silent]
+        found.update((known, self._no_answer) for area in silent & groups.keys() for known, _ in groups[area])
+        for (area, group), results in self._lookers.run(_witnesses, asked):
+            if results is None:
+                silent.add(area)
             found.update(results or {known: self._no_answer for known, _ in group})
         targets = set(self.layout.targets.values())
         tops = {area: area.folder if area.folder in targets else self.layout.top for area in wanted}
@@ -161,6 +170,7 @@ class _Rows:
         for head, _, name in self._parts:
             self._names[head].append(name)
         odd = {head for head, names in self._names.items() if not head or not _NO_NAMES.isdisjoint(names)}
+        self.have_dots = any(".." in head for head in self._names) or ".." in self._names.get("", ())
         self._places: dict[str, Wanted | Look] = {}
         for head in self._names.keys() - odd:
             place = layout.place(f"{head}/")
@@ -195,10 +205,10 @@ class _Rows:
         return [next(found[head]) for head, _, _ in self._parts]
 
 
-def _witness(group: Sequence[tuple[Known, str]], beat: Beat) -> dict[Known, Regular | str]:
+def _witnesses(task: tuple[Area, Sequence[tuple[Known, str]]], beat: Beat) -> dict[Known, Regular | str]:
     """Those of one area, one after the other, so that a disk that hangs costs one thread."""
     found: dict[Known, Regular | str] = {}
-    for known, path in group:
+    for known, path in task[1]:
         beat()
         found[known] = disk.regular(path)
     return found

@@ -49,6 +49,8 @@ class Lookers:
 
         def work(looker: _Looker) -> None:
             for number in numbers:
+                if looker.is_given_up:  # it answers after all, when nobody waits for it any more
+                    return
                 looker.beat.began = time.monotonic()
                 looker.beat()
                 results[number] = do(tasks[number], looker.beat)
@@ -65,6 +67,8 @@ class Lookers:
                 if looker.error is not None:
                     raise looker.error
             given_up += len(hung)
+            for looker in hung:
+                looker.is_given_up = True
             lookers = [looker for looker in lookers if looker not in hung | over]
             most = min(self.threads - given_up, len(lookers) + length_hint(numbers))
             if waited > _TICK_SECONDS / 2 or not lookers:
@@ -80,6 +84,7 @@ class _Looker(threading.Thread):
         self._work = work
         self.beat = Beat()
         self.error: Exception | None = None
+        self.is_given_up = False
         self.start()
 
     def run(self) -> None:

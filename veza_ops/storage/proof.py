@@ -7,6 +7,7 @@ areas in it that have no playable track of their own.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple, Self
 
 from veza_ops.errors import StorageNotProvenError
@@ -171,7 +172,7 @@ class Witnesses:
             return ""
         return "it is neither below the storage root nor in storage.path_map, and no playable track has its file there"
 
-    @property
+    @cached_property
     def _whole_refused(self) -> str:
         if self.whole.sampled or self.whole.refused:
             return str(self.whole)
@@ -182,7 +183,7 @@ class Witnesses:
             )
         return "no playable track has its file below the storage root or in storage.path_map"
 
-    @property
+    @cached_property
     def _devices(self) -> frozenset[int]:
         """Where witnesses were seen at all."""
         return self.whole.devices.union(*(each.devices for each in self.areas.values() if each.is_proven))

@@ -152,7 +152,7 @@ class _Read(_Task):
         reader = _Reader(self.node, self.path, names, plain, search.recent_seconds, found)
         try:
             with disk.opened(self.path) as folder:
-                device = os.fstat(folder).st_dev
+                reader.folder, device = folder, os.fstat(folder).st_dev
                 found.is_too_much = self.path in search.singly
                 with os.scandir(folder) as entries:
                     while not found.is_too_much and (some := list(islice(entries, _AT_ONCE))):
@@ -238,6 +238,8 @@ class _Reader:
     is_plain: bool
     recent_seconds: float
     found: _Found
+    folder: int = -1
+    """The folder, open for reading."""
     is_empty: bool = True
 
     def take(self, entries: Sequence[os.DirEntry[str]]) -> None:
@@ -246,11 +248,11 @@ class _Reader:
         names = [entry.name for entry in entries]
         here = self.names.intersection(names)
         if here:
-            links = here.intersection([entry.name for entry in entries if entry.is_symlink()])
+            links = {entry.name for entry in entries if entry.name in here and entry.is_symlink()}
             self.found.links += links
             self.found.present += here - links if links else here
         if len(here) < len(names):
-            self._compare([entry for entry in entries if entry.name not in here])
+            self._compare([name for name in names if name not in here])
 
     def end(self) -> None:
         """It holds no more: names that are there may be like others that aren't."""
@@ -258,41 +260,35 @@ class _Reader:
         missing = list(self.names.difference(seen)) if seen else []
         if not missing:
             return
-        if self.is_plain and is_plain(seen):
-            keys = fold_plain(seen)
-            if taken := set(fold_plain(missing)).intersection(keys):
-                for key, name in zip(keys, seen, strict=True):
-                    if key in taken:
-                        self._note(self.node, key, name)
-            return
-        for name in seen:
-            for *way, key in readings_of(name):
-                if (node := self.node.find(way)) and key in node.names:
-                    self._note(node, key, name)
+        if self.is_plain:
+            keys, gone = fold_plain(seen), fold_plain(missing)
+            shortest = min(map(len, gone))
+            if not (taken := set(gone).intersection(keys)) and max(map(len, keys)) <= shortest:
+                return
+            seen = [name for key, name in zip(keys, seen, strict=True) if key in taken or len(key) > shortest]
+        self._compare(seen)
 
-    def _compare(self, entries: Sequence[os.DirEntry[str]]) -> None:
-        names = [entry.name for entry in entries]
+    def _compare(self, names: Sequence[str]) -> None:
         if is_plain(names):
-            for entry, key in zip(entries, fold_plain(names), strict=True):
-                self._meet(self.node, key, entry)
+            for name, key in zip(names, fold_plain(names), strict=True):
+                self._meet(self.node, key, name)
             return
-        for entry in entries:
-            if not is_utf8(entry.name):
+        for name in names:
+            if not is_utf8(name):
                 self.found.not_utf8 = True
-            for *way, key in readings_of(entry.name) or [(entry.name,)]:
+            for *way, key in readings_of(name) or [(name,)]:
                 if node := self.node.find(way):
-                    self._meet(node, key, entry)
+                    self._meet(node, key, name)
 
-    def _meet(self, node: _Node, key: str, entry: os.DirEntry[str]) -> None:
+    def _meet(self, node: _Node, key: str, name: str) -> None:
         if key in node.names:
-            self._note(node, key, entry.name)
-        if key in node.below and not entry.is_file(follow_symlinks=False):
-            self.found.further.append((node.below[key], _join(self.path, entry.name)))
+            self._note(node, key, name)
+        if key in node.below:
+            self.found.further.append((node.below[key], _join(self.path, name)))
         for stem in _stems(key, node.sizes):
-            if stem in node.names and disk.changed_within(entry, self.recent_seconds):
-                self.found.like.append(
-                    (node, stem, f"an upload is under way: {_join(self.path, entry.name)!r} has just been written to")
-                )
+            if stem in node.names and disk.changed_within(self.recent_seconds, name, self.folder):
+                path = _join(self.path, name)
+                self.found.like.append((node, stem, f"an upload is under way: {path!r} has just been written to"))
 
     def _note(self, node: _Node, key: str, name: str) -> None:
         self.found.like.append((node, key, _alike(_join(self.path, name)).reason))

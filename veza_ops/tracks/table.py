@@ -367,8 +367,7 @@ def _in_common(prefixes: Iterable[tuple[int, str]]) -> set[str]:
     by_depth: dict[int, list[str]] = {}
     for _, prefix in prefixes:
         by_depth.setdefault(prefix.count("/"), []).append(prefix)
-    # Begins two strings alike, the first and the last in order, then all between them do.
-    return {commonprefix((min(each), max(each))) for each in by_depth.values()}
+    return {commonprefix(each) for each in by_depth.values()}  # noqa: RUF071 - by characters is what is meant
 
 
 def _literally(prefix: str) -> str:

@@ -9,23 +9,37 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from veza_ops.cleanup.asset import STORAGE_PROVEN
+from veza_ops.findings import STORAGE_PROVEN
 from veza_ops_tests.library import Id, Library, counts, failure, run_job
 from veza_ops_tests.storms.mounts import Disk, disk, hung
 from veza_ops_tests.storms.scene import (
+    AFTER_LOOK,
+    AFTER_SECOND_LOOK,
     BEFORE_COMMIT,
     BEFORE_LAST_LOOK,
+    BEFORE_LOOK,
+    BEFORE_PROOF,
+    BEFORE_SECOND_LOOK,
+    BEFORE_SECOND_PROOF,
+    BEFORE_WRITE,
     Moment,
     Scene,
     unverifiable_reasons,
 )
 
 
-def playable(library: Library, folder: str, number: int, *, content: bytes | None = b"music", **columns: Any) -> None:
-    """So many playable tracks in a folder, new ones first to be asked for; with their files unless told otherwise."""
+def playable(
+    library: Library,
+    folder: str,
+    number: int,
+    *,
+    status: str = "ready",
+    content: bytes | None = b"music",
+    age: timedelta = timedelta(0),
+) -> None:
+    """So many playable tracks in a folder, with their files unless told otherwise."""
     for each in range(number):
-        age = timedelta(minutes=each)
-        library.add(f"{folder}/{each}.flac", **{"status": "ready", "age": age, "content": content} | columns)
+        library.add(f"{folder}/{each}.flac", status=status, content=content, age=age + timedelta(minutes=each))
 
 
 def proven(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
@@ -96,6 +110,37 @@ def test_a_second_disk_that_is_mounted_empty_costs_its_own_tracks_alone(
     second.umount()
     with disk(tmp_path / "empty", second.place):
         assert_left(scene, left, scene.run(), "only 0 of the 9")
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        (BEFORE_PROOF, AFTER_LOOK, BEFORE_SECOND_PROOF, AFTER_SECOND_LOOK),
+        (BEFORE_LOOK, BEFORE_SECOND_PROOF, BEFORE_SECOND_LOOK, BEFORE_WRITE),
+    ],
+    ids=["before", "after"],
+)
+def test_a_folder_that_is_another_one_for_the_looks_alone_is_found_out_by_one_of_their_proofs(
+    scene: Scene, moments: tuple[Moment, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another folder of the same disk, and not empty: nothing but the witnesses can tell."""
+    playable(scene.library, "b", 9)
+    playable(scene.library, "uploads/a", 9)
+    slow = scene.library.add("b/slow.flac", content=b"music")
+    scene.remember()
+    here, aside, other = (scene.library.root / name for name in ("b", "b-aside", "b-other"))
+    other.mkdir()
+    (other / "somebody-elses.flac").touch()
+    for moment, (first, second) in zip(
+        moments, [((here, aside), (other, here)), ((here, other), (aside, here))] * 2, strict=True
+    ):
+
+        def swap(first: tuple[Path, Path] = first, second: tuple[Path, Path] = second) -> None:
+            for before, after in (first, second):
+                before.rename(after)
+
+        moment.arrange(monkeypatch, swap)
+    assert_left(scene, slow, scene.run(), "only 0 of the 9")
 
 
 def test_what_was_left_in_the_folder_under_a_second_disk_proves_nothing(scene: Scene, second: Disk, left: Id) -> None:

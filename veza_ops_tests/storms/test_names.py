@@ -5,6 +5,7 @@ import subprocess
 import unicodedata
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import psycopg
@@ -122,7 +123,12 @@ def test_a_file_whose_name_on_disk_is_not_valid_utf8_is_not_missing(scene: Scene
     scene.assert_all_is_well()
 
 
-NFC, NFD = (lambda text: unicodedata.normalize("NFC", text)), (lambda text: unicodedata.normalize("NFD", text))
+def NFC(text: str) -> str:  # noqa: N802 - the form's name
+    return unicodedata.normalize("NFC", text)
+
+
+def NFD(text: str) -> str:  # noqa: N802 - the form's name
+    return unicodedata.normalize("NFD", text)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +138,7 @@ NFC, NFD = (lambda text: unicodedata.normalize("NFC", text)), (lambda text: unic
         ("uploads/win/song.mp3", "uploads\\win\\song.mp3"),
         ("up/My%20Song.mp3", "up/My Song.mp3"),
         ("up%2FMy+Song.mp3", "up/My Song.mp3"),
+        ("up/caf%E9.mp3", "up/café.mp3"),
         ("up/Song.FLAC", "up/song.flac"),
         ("Up/song.flac", "up/song.flac"),
         (NFC("up/Björk/été.flac"), NFD("up/Björk/") + NFC("été.flac")),
@@ -153,6 +160,25 @@ def test_a_name_that_anybody_would_take_for_the_same_is_not_missing(scene: Scene
     reason = unverifiable_reasons(scene.run())[row]
     assert "another spelling" in reason
     assert repr(on_disk.rpartition("/")[2])[1:-1] in reason
+    scene.assert_all_is_well()
+
+
+def test_two_dots_behind_a_link_may_lead_elsewhere(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "album").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "song.flac").touch()
+    (scene.library.root / "album").symlink_to(tmp_path / "elsewhere" / "album")
+    scene.library.add("album/../song.flac")
+    scene.ghosts.append(scene.library.add_ghost(file_path="album/../ghost.flac"))
+    scene.remember()
+    assert "leads elsewhere" in unverifiable_reasons(scene.run())["album/../song.flac"]
+    scene.assert_all_is_well()
+
+
+def test_an_unfinished_upload_that_is_a_track_of_its_own_is_waited_for_too(scene: Scene) -> None:
+    scene.library.add("up/slow.wav.part", content=b"half of it")
+    scene.library.add("up/slow.wav")
+    scene.remember()
+    assert "an upload is under way" in unverifiable_reasons(scene.run())["up/slow.wav"]
     scene.assert_all_is_well()
 
 
