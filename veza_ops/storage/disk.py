@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from veza_ops.storage.look import PRESENT, Look, Verdict, in_words, unverifiable
+from veza_ops.storage.look import LONGEST, PRESENT, Look, Verdict, in_words, unverifiable
 
 _OPEN_AT_ONCE = 4000
 """Bytes of a path that are handed to the system at once: it takes 4,095."""
-_LONGEST_PATH, _LONGEST_NAME = 4095, 255
+_LONGEST_NAME = 255
 
 
 def look(path: str) -> Look:
@@ -55,8 +55,8 @@ def follow(link: str) -> Look:
 def cannot_be(path: str, name: str) -> str:
     """Why no file can be at `path`, where its last `name` or the whole is nothing that a system takes; or nothing."""
     try:
-        if "\0" in path or len(name) * 4 > _LONGEST_NAME or len(path) * 4 > _LONGEST_PATH or not path.isascii():
-            long = len(os.fsencode(name)) > _LONGEST_NAME or len(os.fsencode(path)) > _LONGEST_PATH
+        if "\0" in path or len(name) * 4 > _LONGEST_NAME or len(path) * 4 > LONGEST or not path.isascii():
+            long = len(os.fsencode(name)) > _LONGEST_NAME or len(os.fsencode(path)) > LONGEST
             return os.strerror(errno.ENAMETOOLONG) + " (ENAMETOOLONG)" if long else _nul(path)
     except UnicodeEncodeError as error:
         return f"no file can have this name: {error}"

@@ -9,7 +9,7 @@ from veza_ops.errors import StorageNotProvenError
 from veza_ops.storage import disk
 from veza_ops.storage.disk import Regular
 from veza_ops.storage.layout import Layout, Place
-from veza_ops.storage.look import Area, Look, Verdict, unverifiable
+from veza_ops.storage.look import LONGEST, Area, Look, Verdict, unverifiable
 from veza_ops.storage.many import Beat, Lookers
 from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
 from veza_ops.storage.search import Search, Wanted
@@ -169,7 +169,11 @@ class _Rows:
         self._names: dict[str, list[str]] = defaultdict(list)
         for head, _, name in self._parts:
             self._names[head].append(name)
-        odd = {head for head, names in self._names.items() if not head or not _NO_NAMES.isdisjoint(names)}
+        odd = {
+            head
+            for head, names in self._names.items()
+            if not head or not _NO_NAMES.isdisjoint(names) or len(head) + max(map(len, names)) >= LONGEST
+        }
         self.have_dots = any(".." in head for head in self._names) or ".." in self._names.get("", ())
         self._places: dict[str, Wanted | Look] = {}
         for head in self._names.keys() - odd:

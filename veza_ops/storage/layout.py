@@ -1,5 +1,6 @@
 """Where a row's file is as seen from this machine: from ``file_path`` to a folder and a name in it."""
 
+import errno
 import os
 import re
 import unicodedata
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from veza_ops.errors import ConfigurationError
 from veza_ops.storage.likeness import is_absolute
-from veza_ops.storage.look import Area, Look, unverifiable
+from veza_ops.storage.look import LONGEST, Area, Look, unverifiable
 
 _ABSOLUTE = unverifiable("the path is not an absolute one as it stands, but may mean one")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(?:/|$)")
@@ -77,6 +78,8 @@ class Layout:
         """The folder and the name in it to look for, for a row's `file_path`, or why there is none."""
         if not file_path:
             return unverifiable("the row has no file_path")
+        if len(file_path) > LONGEST:
+            return unverifiable(f"{os.strerror(errno.ENAMETOOLONG)} (ENAMETOOLONG)")
         head, name = split(file_path)
         if name in ("", ".", ".."):
             head, name = split(_in_one_form(file_path))

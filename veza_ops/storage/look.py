@@ -4,6 +4,9 @@ import errno
 from enum import StrEnum
 from typing import NamedTuple
 
+LONGEST = 4095
+"""Bytes of a path that a system takes at most, so that nobody has to make sense of more characters."""
+
 
 class Verdict(StrEnum):
     """What a look at a track's file says."""
