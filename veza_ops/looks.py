@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from veza_ops.storage.files import AN_HOUR, Files, whole_reason
-from veza_ops.storage.look import Area, Gone, Verdict
+from veza_ops.storage.look import Area, Gone, Verdict, shown
 from veza_ops.storage.proof import Proof, Sample, Witnesses
 from veza_ops.tracks.row import Track
 from veza_ops.witnesses import draw_for, occupied
@@ -113,7 +113,7 @@ class Looking:
             for each in gone:
                 if each.nearest.path in in_use:
                     doubts[each] = (
-                        f"{each.nearest.path} is empty, where playable tracks should have their files: its disk may "
-                        "not be mounted"
+                        f"{shown(each.nearest.path)} is empty, where playable tracks should have their files: its disk "
+                        "may not be mounted"
                     )
         return doubts

@@ -1,16 +1,18 @@
 """One question at a time to a disk. Nothing is opened but folders, and nothing is written."""
 
 import errno
+import html
 import os
+import re
 import stat
 import time
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_plus
 
-from veza_ops.storage.look import LONGEST, PRESENT, Look, Verdict, in_words, unverifiable
+from veza_ops.storage.look import LONGEST, PRESENT, Look, Verdict, in_words, shown, unverifiable
 
 _OPEN_AT_ONCE = 4000
 """Bytes of a path that are handed to the system at once: it takes 4,095."""
@@ -22,7 +24,7 @@ def look(path: str) -> Look:
     try:
         found = os.lstat(path)
     except FileNotFoundError:
-        return Look(Verdict.MISSING, f"no file at {path}")
+        return Look(Verdict.MISSING, f"no file at {shown(path)}")
     except OSError as error:
         return unverifiable(in_words(error))
     except ValueError as error:  # a NUL, or text that is no name in this system's encoding
@@ -46,7 +48,7 @@ def follow(link: str) -> Look:
     try:
         os.stat(link)
     except FileNotFoundError:
-        return unverifiable(f"{link} is a link to nowhere")
+        return unverifiable(f"{shown(link)} is a link to nowhere")
     except OSError as error:
         return unverifiable(in_words(error))
     return PRESENT
@@ -81,10 +83,10 @@ def regular(path: str) -> Regular | str:
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
-            return f"{path} is no regular file"
+            return f"{shown(path)} is no regular file"
         return Regular((found.st_dev, found.st_ino), os.stat(os.path.dirname(path)).st_dev)
     except FileNotFoundError:
-        return f"no file at {path}"
+        return f"no file at {shown(path)}"
     except OSError as error:
         return in_words(error)
     except ValueError as error:
@@ -124,17 +126,27 @@ def opened(folder: str) -> Iterator[int]:
 
 def spellings(name: str) -> set[str]:
     """The names like `name` that can be thought of without seeing what there is."""
-    found = {name.strip(), f"{name} ", f" {name}", name.lower(), name.upper(), name.title(), name.capitalize()}
-    found |= {
-        unquote(name),
-        quote(name, errors="replace"),
-        name.replace(" ", "+"),
-        name.replace("+", " "),
-    }
-    found |= {unicodedata.normalize(form, other) for form in ("NFC", "NFD", "NFKC", "NFKD") for other in (name, *found)}
+    found = {name}
+    for _ in range(2):  # two at once
+        found |= {form(each) for each in tuple(found) for form in _PLAINER}
+    found |= {form(each) for each in tuple(found) for form in _OTHER_FORMS}
     found |= {f"{name}{suffix}" for suffix in (".part", ".tmp", ".partial", ".upload", ".crdownload", "~")}
-    found |= {f".{name}"}
-    if not name.isascii():
-        with suppress(UnicodeEncodeError):
-            found.add(os.fsdecode(name.encode("latin-1")))
-    return {other for other in found if other and "/" not in other and "\0" not in other} - {name}
+    found |= {f".{name}", *(os.fsdecode(each.encode("latin-1", "ignore")) for each in tuple(found))}
+    return {each for each in found if each and "/" not in each and "\0" not in each} - {name, ".", ".."}
+
+
+_PLAINER: tuple[Callable[[str], str], ...] = (
+    unquote_plus,
+    html.unescape,
+    lambda name: re.sub("[\u00a0\u200b-\u200f\u202f\u2060\ufeff]", "", name).strip(),
+    lambda name: name.replace("\u00a0", " ").strip(" \t\n\r\"'\u2018\u2019\u201c\u201d"),
+    lambda name: re.split("[?#]", name, maxsplit=1)[0].removeprefix("file:"),
+    lambda name: unicodedata.normalize("NFKC", name),
+)
+_OTHER_FORMS: tuple[Callable[[str], str], ...] = (
+    *(str.lower, str.upper, str.title, str.capitalize),
+    *(lambda name, form=form: unicodedata.normalize(form, name) for form in ("NFC", "NFD")),
+    lambda name: f"{name} ",
+    lambda name: quote(name, errors="replace"),
+    lambda name: name.replace(" ", "+"),
+)

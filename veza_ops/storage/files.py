@@ -1,5 +1,6 @@
 """Veza's files as a job sees them: look at many, prove that they are the right ones, walk through them."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from veza_ops.errors import StorageNotProvenError
 from veza_ops.storage import disk
 from veza_ops.storage.disk import Regular
 from veza_ops.storage.layout import Layout, Place
-from veza_ops.storage.look import LONGEST, Area, Look, Verdict, unverifiable
+from veza_ops.storage.look import LONGEST, PRESENT, Area, Look, Verdict, shown, unverifiable
 from veza_ops.storage.many import Beat, Lookers
 from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
 from veza_ops.storage.search import Search, Wanted
@@ -129,10 +130,10 @@ class Files:
                 is_missing = look is not None and look.verdict is Verdict.MISSING
                 reason = "there is no such folder" if is_missing else look.reason if look else self._no_answer
                 found[top] = (
-                    f"the storage root {top} can't be used: {reason}. Mount the disk, or set VEZA_STORAGE_ROOT (or "
-                    "storage.root) to the folder that holds Veza's files"
+                    f"the storage root {shown(top)} can't be used: {reason}. Mount the disk, or set VEZA_STORAGE_ROOT "
+                    "(or storage.root) to the folder that holds Veza's files"
                     if top == self.layout.top
-                    else f"the folder {top} of storage.path_map can't be used: {reason}"
+                    else f"the folder {shown(top)} of storage.path_map can't be used: {reason}"
                 )
         return found
 
@@ -143,8 +144,8 @@ class Files:
             for number, path in enumerate(paths)
             if ".." in path and looks[number].verdict is Verdict.MISSING
         ]
-        for (number, path), look in self._lookers.run(lambda task, _: disk.look(task[1]), dotted):
-            if look is None or look.verdict is not Verdict.MISSING:
+        for (number, path), way in self._lookers.run(lambda task, _: _way_up(task[1]), dotted):
+            if way is None or any(look.verdict is Verdict.UNVERIFIABLE for look in way) or way[-1] == PRESENT:
                 looks[number] = unverifiable(f"{path!r} leads elsewhere as it is written, and something may be there")
 
     @property
@@ -154,7 +155,7 @@ class Files:
 
 def whole_reason(look: Look, file_path: str | None) -> str:
     """The reason of a look that the files of a folder share, for one of them."""
-    return look.reason + (file_path or "").rpartition("/")[2] if look.gone else look.reason
+    return look.reason + shown((file_path or "").rpartition("/")[2]) if look.gone else look.reason
 
 
 _NO_NAMES = frozenset(("", ".", ".."))
@@ -172,7 +173,10 @@ class _Rows:
         odd = {
             head
             for head, names in self._names.items()
-            if not head or not _NO_NAMES.isdisjoint(names) or len(head) + max(map(len, names)) >= LONGEST
+            if not head
+            or head in layout.heads
+            or not _NO_NAMES.isdisjoint(names)
+            or len(head) + max(map(len, names)) >= LONGEST
         }
         self.have_dots = any(".." in head for head in self._names) or ".." in self._names.get("", ())
         self._places: dict[str, Wanted | Look] = {}
@@ -207,6 +211,11 @@ class _Rows:
         for head, each in self._odd.items():
             found[head] = (one if isinstance(one, Look) else one[0].looks.get(one[1], one[0].missing) for one in each)
         return [next(found[head]) for head, _, _ in self._parts]
+
+
+def _way_up(path: str) -> list[Look]:
+    """The looks at what stands before each ``..`` of a path, and at the path itself."""
+    return [*(disk.look(path[: up.start()]) for up in re.finditer(r"/\.\.(?=/|$)", path)), disk.look(path)]
 
 
 def _witnesses(task: tuple[Area, Sequence[tuple[Known, str]]], beat: Beat) -> dict[Known, Regular | str]:

@@ -69,6 +69,11 @@ class Layout:
         tidy = {_in_one_form(prefix): _tidy(target) for prefix, target in self.path_map.items()}
         return {prefix: tidy[prefix] for prefix in sorted(tidy, key=len, reverse=True)}
 
+    @cached_property
+    def heads(self) -> set[str]:
+        """The folders that prefixes of the path map stand in."""
+        return {prefix.rpartition("/")[0] for prefix in self.targets}
+
     def resolve(self, file_path: str | None) -> str | Look:
         """The path to look at for a row's `file_path`, or why there is none."""
         found = self.locate(file_path)
@@ -87,6 +92,8 @@ class Layout:
                 head, name = f"{head}{name or '.'}/", "."
         if not head and may_be_absolute(name):
             return _ABSOLUTE
+        if (path := _in_one_form(file_path)) in self.targets:
+            return self._below(self.targets[path]), "."
         place = self.place(head)
         return place if isinstance(place, Look) else (place, name)
 
@@ -154,7 +161,8 @@ class Layout:
 
 def may_be_absolute(path: str) -> bool:
     """Whether a path without a slash in front may be meant as an absolute one."""
-    return not (path[0].isalnum() and ":" not in path) and is_absolute(path)
+    is_ordinary = path[0].isalnum() and not any(character in path for character in ":%&")
+    return not is_ordinary and is_absolute(path)
 
 
 def split(path: str) -> tuple[str, str]:

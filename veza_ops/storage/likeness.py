@@ -9,25 +9,32 @@ UTF-8 is read as Latin-1, as old programs wrote it.
 import html
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from urllib.parse import unquote_to_bytes
 
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a\u00ab\u00bb\u2032\u2033\u2035\u2036"
 # Takes no room on a screen, though Unicode counts it among the letters, marks or symbols.
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
-_IGNORED = {ord(character): None for character in f"+{_QUOTES}{_BLANK}"}
+_IGNORED = {ord(character): None for character in f"+{_QUOTES}{_BLANK}"} | {ord("\u0131"): "i"}
 _INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")
 # Any of these in a name takes a closer look; all else in ASCII is folded in one go.
-_TELLING = "%&\\?#:"
+_TELLING = "%&\\?#:\0"
 _ASCII = [chr(code) for code in range(128)]
 _PLAIN = {ord(each): each.lower() if each.isprintable() and each not in f"+ {_QUOTES}" else None for each in _ASCII}
 _PLAIN[ord("\n")] = "\n"
 _SEPARATORS = re.compile(r"[/\\]+")
+_ABSOLUTE = re.compile(r"(?:file:)*(?:[/\\]|[a-z][a-z0-9+.-]*:[/\\])")
 _EXTENSION = re.compile(r"\.\w{1,5}$")
 _DISGUISES = 16
 """So many layers are taken off a name; nobody writes more."""
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
+_OLD_BYTES = re.compile("[\udc80-\udcff]+")
+_ENCODED = re.compile("(?:%[0-9A-Fa-f]{2})+")
+_MARKS = re.compile("[?#]")
+_NOTHING = " "
+"""What a name is folded to of which nothing is left."""
 
 
 def is_utf8(text: str) -> bool:
@@ -50,7 +57,7 @@ def is_plain(names: Collection[str]) -> bool:
 def fold_plain(names: Sequence[str]) -> list[str]:
     """Each of `names` folded, all of which are plain."""
     folded = "\n".join(names).translate(_PLAIN).split("\n")
-    return [key or name for key, name in zip(folded, names, strict=True)] if "" in folded else folded
+    return [key or _NOTHING for key in folded] if "" in folded else folded
 
 
 def parts_of(path: str) -> tuple[str, ...]:
@@ -58,44 +65,36 @@ def parts_of(path: str) -> tuple[str, ...]:
 
     Raises ValueError when it climbs out of where it starts.
     """
-    return _parts(_folded(path), path)
-
-
-def readings_of(path: str) -> list[tuple[str, ...]]:
-    """All that a path may be taken for, folded: as it stands, and without an address's query or fragment."""
-    folded = _folded(path)
-    found = []
-    for text in (folded, _without_query(folded)):
-        with suppress(ValueError):
-            found.append(_parts(text, path))
-    return [parts for parts in dict.fromkeys(found) if parts]
-
-
-def is_absolute(path: str) -> bool:
-    """Whether a path that has no slash in front may still mean an absolute one, written otherwise."""
-    folded = _folded(path)
-    folded = folded.removeprefix("file:")
-    return folded.startswith(("/", "\\")) or (folded[1:2] == ":" and folded[2:3] in ("/", "\\"))
-
-
-def _parts(folded: str, path: str) -> tuple[str, ...]:
+    # Each name by itself, so that one of nothing but white space is a name all the same.
+    folded = "/".join((_folded(name) or _NOTHING) if name else "" for name in path.split("/"))
     parts: list[str] = []
-    for part in _SEPARATORS.split(folded):
+    for part in (each.removeprefix("file:") for each in _SEPARATORS.split(folded)):
         if part == "..":
             if not parts:
                 raise ValueError(path)
             parts.pop()
         elif part not in ("", "."):
-            parts.append(part.removeprefix("file:") or part)
+            parts.append(part)
     return tuple(parts)
+
+
+def readings_of(path: str) -> list[tuple[str, ...]]:
+    """All that a path may be taken for, folded: as it stands, and without an address's query or fragment."""
+    found = []
+    for text in (path, *_without_query(path)):
+        with suppress(ValueError):
+            found.append(parts_of(text))
+    return [parts for parts in dict.fromkeys(found) if parts]
+
+
+def is_absolute(path: str) -> bool:
+    """Whether a path that has no slash in front may still mean an absolute one, or an address, written otherwise."""
+    return _ABSOLUTE.match(_folded(path)) is not None
 
 
 def _folded(text: str) -> str:
     for _ in range(_DISGUISES):  # what one step uncovers, another one may have to read
-        before = text
-        text = html.unescape(_decoded(text))
-        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-        text = text.translate(_IGNORED)
+        before, text = text, _undisguised(text).translate(_IGNORED)
         if not text.isascii() or not text.isprintable() or " " in text:
             text = "".join(each for each in text if unicodedata.category(each) not in _INVISIBLE)
         if text == before:
@@ -103,27 +102,38 @@ def _folded(text: str) -> str:
     return text
 
 
-def _decoded(text: str) -> str:
-    """Percent-encoding undone, and bytes that are no UTF-8 read as Latin-1."""
-    if "%" not in text and is_utf8(text):
-        return text
-    data = unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+def _undisguised(text: str) -> str:
+    """One layer of encodings taken off, in one letter case and Unicode form."""
+    text = _ENCODED.sub(_decoded, unicodedata.normalize("NFKC", _OLD_BYTES.sub(_from_latin_1, text)))
+    text = unicodedata.normalize("NFKC", html.unescape(text)).casefold()
+    return unicodedata.normalize("NFKC", text).replace("i\u0307", "i")
+
+
+def _decoded(encoded: re.Match[str]) -> str:
+    """Percent-encoding undone; bytes that are no UTF-8 are read as Latin-1."""
+    data = unquote_to_bytes(encoded[0])
     try:
         return data.decode()
     except UnicodeDecodeError:
         return data.decode("latin-1")
 
 
-def _without_query(name: str) -> str:
-    """A folded name up to the ``?`` or ``#`` that ends a file's name in an address; empty when there is none.
+def _from_latin_1(data: re.Match[str]) -> str:
+    return data[0].encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _without_query(path: str) -> Iterator[str]:
+    """`path` up to each ``?`` or ``#`` that may be the one that ends a file's name in an address.
 
     A ``?`` in the middle of a title is none: before the real one, the name has its extension, or behind it stands ``=``
     or one plain word.
     """
-    for at, character in enumerate(name):
-        if character in "?#":
-            before, after = name[:at], name[at + 1 :]
-            plain_word = character == "?" and re.fullmatch(r"\w*", after)
-            if before and (_EXTENSION.search(before) or "=" in after or plain_word):
-                return before
-    return ""
+    for _ in range(_DISGUISES):
+        before, path = path, _undisguised(path)
+        if path == before:
+            break
+    for mark in islice(_MARKS.finditer(path), _DISGUISES):
+        name, query = path[: mark.start()], path[mark.end() :]
+        is_plain_word = mark[0] == "?" and re.fullmatch(r"\w*", query)
+        if name and (_EXTENSION.search(name) or "=" in query or is_plain_word):
+            yield name

@@ -29,7 +29,7 @@ class Area(NamedTuple):
     """Whether the whole speaks for it where it has no playable track of its own."""
 
     def __str__(self) -> str:
-        return f"{self.folder} itself" if self.directly else self.folder
+        return f"{shown(self.folder)} itself" if self.directly else shown(self.folder)
 
 
 class Nearest(NamedTuple):
@@ -63,6 +63,11 @@ PRESENT = Look(Verdict.PRESENT, "")
 def unverifiable(reason: str) -> Look:
     """A look from which nothing follows."""
     return Look(Verdict.UNVERIFIABLE, reason)
+
+
+def shown(path: str) -> str:
+    """A path as people may be shown it: what can't be printed, or could forge a line of a log, is escaped."""
+    return path if path.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in path)
 
 
 def in_words(error: OSError) -> str:

@@ -48,9 +48,8 @@ class Lookers:
         numbers = iter(range(len(tasks)))  # taken by whichever thread comes first
 
         def work(looker: _Looker) -> None:
-            for number in numbers:
-                if looker.is_given_up:  # it answers after all, when nobody waits for it any more
-                    return
+            # One that answers after all, when nobody waits for it any more, takes nothing else.
+            while not looker.is_given_up and (number := next(numbers, None)) is not None:
                 looker.beat.began = time.monotonic()
                 looker.beat()
                 results[number] = do(tasks[number], looker.beat)

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.storage.disk import Regular
 from veza_ops.storage.layout import Layout
-from veza_ops.storage.look import Area, Gone
+from veza_ops.storage.look import Area, Gone, shown
 
 NAMED = 20
 """So many refused areas are named; there may be thousands."""
@@ -93,7 +93,7 @@ class Standing:
 
     def and_later(self, other: "Standing") -> "Standing":
         """What holds at both of two times."""
-        worse = self if self.is_proven < other.is_proven or self.seen < other.seen else other
+        worse = min(self, other, key=lambda standing: (standing.is_proven, standing.seen))
         return replace(worse, devices=self.devices & other.devices)
 
     def __str__(self) -> str:
@@ -140,7 +140,7 @@ class Witnesses:
             )
         devices = own.devices if own.sampled else self._devices
         if nearest.device not in devices:
-            return f"{nearest.path} is on a file system where no file of a playable track was seen"
+            return f"{shown(nearest.path)} is on a file system where no file of a playable track was seen"
         return ""
 
     def proof(self) -> "Proof":
@@ -215,15 +215,16 @@ class Proof:
 
     def and_later(self, other: "Proof") -> "Proof":
         """What holds of one part of a run after its first and its second look."""
-        return replace(self | other, proven=self.proven & other.proven)
+        return replace(self | other, proven=other.proven - self.refused.keys())
 
     def __or__(self, other: "Proof") -> "Proof":
         """Of two parts of a run, what was proven throughout, and what either was refused."""
-        most = max(self, other, key=lambda proof: (proof.sampled, -proof.seen))
+        sampled = max(self.sampled, other.sampled)
+        unseen = max(self.sampled - self.seen, other.sampled - other.seen)
         refused = {**self.refused, **other.refused}
         return Proof(
-            most.sampled,
-            most.seen,
+            sampled,
+            sampled - unseen,
             frozenset(sorted((self.proven | other.proven) - refused.keys())[:NAMED]),
             dict(list(refused.items())[:NAMED]),
             max(len(refused), self.refused_areas, other.refused_areas),

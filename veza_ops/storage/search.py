@@ -15,7 +15,7 @@ from itertools import islice
 
 from veza_ops.storage import disk
 from veza_ops.storage.likeness import fold_plain, is_plain, is_telling, is_utf8, parts_of, readings_of
-from veza_ops.storage.look import PRESENT, Area, Gone, Look, Nearest, Verdict, in_words, unverifiable
+from veza_ops.storage.look import PRESENT, Area, Gone, Look, Nearest, Verdict, in_words, shown, unverifiable
 from veza_ops.storage.many import Beat, Lookers
 
 _AT_ONCE = 1024
@@ -46,7 +46,7 @@ class Wanted:
     @cached_property
     def missing(self) -> Look:
         """The look at any name that isn't there."""
-        return Look(Verdict.MISSING, f"no file at {self.path('')}", self.gone)
+        return Look(Verdict.MISSING, f"no file at {shown(self.path(''))}", self.gone)
 
     @cached_property
     def is_plain(self) -> bool:
@@ -73,6 +73,8 @@ class _Node:
     """For a wanted name, folded, what was found that could be it."""
     doubts: list[str] = field(default_factory=list)
     """Why nobody can say of a name that isn't seen that it isn't there."""
+    too_much: str = ""
+    """A folder that is too large or too slow to be read."""
     not_utf8: str = ""
     """A folder that holds names which aren't UTF-8; they may be any that isn't ASCII."""
 
@@ -89,6 +91,11 @@ class _Node:
     def sizes(self) -> set[int]:
         """How long those names are."""
         return set(map(len, self.names))
+
+    def is_of(self, wanted: Wanted | None) -> bool:
+        """Whether nothing is wanted of this folder but what `wanted` says."""
+        others = any(each not in (None, wanted) for each in self.paths.values())
+        return not (others or self.below or self.names_like)
 
     def at(self, parts: Iterable[str]) -> "_Node":
         """The node of a path below this one, made if need be."""
@@ -110,6 +117,15 @@ class _Node:
         while node is not None:
             if node.doubts:
                 return node.doubts[0]
+            node = node.above
+        return ""
+
+    def why_unread(self) -> str:
+        """Which folder on the way was too much to be read, if one was."""
+        node: _Node | None = self
+        while node is not None:
+            if node.too_much:
+                return f"{node.too_much!r} is too large or too slow to be read, so nothing is known of names like this"
             node = node.above
         return ""
 
@@ -149,7 +165,7 @@ class _Read(_Task):
         found = _Found()
         wanted = self.node.paths.get(self.path)
         names, plain = (wanted.names, wanted.is_plain) if wanted else (set[str](), True)
-        reader = _Reader(self.node, self.path, names, plain, search.recent_seconds, found)
+        reader = _Reader(self.node, self.path, names, plain, self.node.is_of(wanted), search.recent_seconds, found)
         try:
             with disk.opened(self.path) as folder:
                 reader.folder, device = folder, os.fstat(folder).st_dev
@@ -160,6 +176,8 @@ class _Read(_Task):
                         beat()
                         found.is_too_much = beat.seconds > search.lookers.timeout_seconds
                 reader.end()
+                if "." in names:  # a row that names the folder itself
+                    found.present.append(".")
                 found.nearest = Nearest(self.path, device, reader.is_empty and not found.is_too_much)
         except OSError as error:
             found.failed, found.code = in_words(error), error.errno or 0
@@ -236,6 +254,8 @@ class _Reader:
     names: set[str]
     """Those that are wanted just as they stand."""
     is_plain: bool
+    is_alone: bool
+    """Whether nothing else is wanted of the folder: no names of other spellings, and no folders."""
     recent_seconds: float
     found: _Found
     folder: int = -1
@@ -258,9 +278,9 @@ class _Reader:
         """It holds no more: names that are there may be like others that aren't."""
         seen = [*self.found.present, *self.found.links]
         missing = list(self.names.difference(seen)) if seen else []
-        if not missing:
+        if self.is_alone and not missing:
             return
-        if self.is_plain:
+        if self.is_alone and self.is_plain:
             keys, gone = fold_plain(seen), fold_plain(missing)
             shortest = min(map(len, gone))
             if not (taken := set(gone).intersection(keys)) and max(map(len, keys)) <= shortest:
@@ -381,6 +401,7 @@ class Search:
             yield from (_Ask(wanted, names) for names in _few_at_once(wanted))
         if found.is_too_much:
             self.singly.add(path)
+            node.too_much = path
             for each in filter(None, node.paths.values()):
                 yield from (_AskSpellings(each, names, path) for names in _few_at_once(each))
             yield from (_AskFolders(child, [os.path.basename(below)], path) for child, below in children)
@@ -438,7 +459,7 @@ class Search:
             node = top.at(way)
             if key in node.like:
                 return node.like[key]
-            if doubt := node.why_not():
+            if doubt := node.why_not() or (node is not folder and node.why_unread()):
                 return doubt
             if node.not_utf8 and not key.isascii():
                 return _not_utf8(node.not_utf8)
@@ -462,6 +483,8 @@ class Search:
 
 _LINK = unverifiable("a link that was taken away while it was looked at")
 _ALIKE = "the file is there under another spelling of its name: "
+_HIDDEN = 4
+"""Characters that hide a file at most: a dot, and what programs put behind it."""
 _LONG = 60
 """Characters from which on a name may be too long for a system."""
 
@@ -493,11 +516,17 @@ def _stems(key: str, sizes: set[int]) -> Iterator[str]:
         if len(key) > size and not key[size].isalnum():
             yield key[:size]
     if key.startswith("."):
-        bare = key.lstrip(".~_-#$@")
-        yield bare
-        for size in sizes:
-            if len(bare) > size and not bare[size].isalnum():
-                yield bare[:size]
+        for at in range(1, min(len(key), _HIDDEN)):
+            yield from _bare_stems(key[at:], sizes)
+            if key[at].isalnum():
+                break
+
+
+def _bare_stems(bare: str, sizes: set[int]) -> Iterator[str]:
+    yield bare
+    for size in sizes:
+        if len(bare) > size and not bare[size].isalnum():
+            yield bare[:size]
 
 
 def _join(folder: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from veza_ops.storage import disk
@@ -52,6 +53,7 @@ def _inside(folder: str) -> Iterator[Stored | str]:
                 if entry.is_dir(follow_symlinks=False):
                     yield path
                 else:
-                    yield Stored(path, entry.stat(follow_symlinks=False).st_size)
+                    with suppress(FileNotFoundError):  # it has just gone away
+                        yield Stored(path, entry.stat(follow_symlinks=False).st_size)
     except OSError as error:
         yield Stored(folder, 0, in_words(error))
