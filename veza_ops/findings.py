@@ -53,7 +53,7 @@ def of_proof(proof: Proof) -> Finding:
     words = str(proof)
     return Finding(
         STORAGE_PROVEN,
-        healthy=proof.sampled > 0 and proof.seen == proof.sampled and not proof.refused,
+        healthy=proof.sampled > 0 and proof.seen == proof.sampled and not (proof.refused or proof.left),
         says=f"{words[0].upper()}{words[1:]}.",
         certain=bool(proof.refused),
         numbers={"sampled": proof.sampled, "seen": proof.seen, "refused_areas": proof.refused_areas},

@@ -89,7 +89,7 @@ class Looking:
                 unverifiable.append(Judged(track, doubt))
             else:
                 missing.append(Judged(track, whole_reason(look, track.file_path)))
-        return Looks(present, tuple(missing), tuple(unverifiable), witnesses.proof())
+        return Looks(present, tuple(missing), tuple(unverifiable), witnesses.proof(doubts))
 
     def _sample(self, areas: Sequence[Area]) -> Sample:
         """The witnesses of the whole and of `areas`, drawn when they are first needed."""
@@ -108,7 +108,7 @@ class Looking:
         empty = {each.nearest.path for each, doubt in doubts.items() if each and each.nearest.is_empty and not doubt}
         if unknown := empty - vacant:
             with self.database() as table:
-                in_use = occupied(table, self.files.layout, unknown)
+                in_use = occupied(sample, table, self.files.layout, unknown)
             vacant |= unknown - in_use
             for each in gone:
                 if each.nearest.path in in_use:

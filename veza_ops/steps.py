@@ -41,7 +41,8 @@ def seconds_since_start(context: dg.OpExecutionContext) -> float:
 
 def refused(proof: Proof) -> dict[str, dg.TableMetadataValue]:
     """The areas whose tracks were left alone, as a page shows them; nothing where there is none."""
-    rows = [dg.TableRecord({"area": area, "why": why}) for area, why in proof.refused.items()]
+    left = {**proof.left, **proof.refused}
+    rows = [dg.TableRecord({"area": area, "why": why}) for area, why in left.items()]
     return {"refused_areas": dg.MetadataValue.table(rows)} if rows else {}
 
 

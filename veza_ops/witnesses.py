@@ -1,7 +1,9 @@
 """Which playable tracks are asked to prove the storage: the newest of the whole, and of each area that it comes to."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from veza_ops.storage.layout import Layout
@@ -12,6 +14,8 @@ if TYPE_CHECKING:  # loads SQLAlchemy
     from veza_ops.tracks.row import Playable
     from veza_ops.tracks.table import Tracks
 
+_UNTIDY = re.compile(r"//|/\.\.?(?:/|$)|^\./")
+"""A path that the database has in another form than it is looked up by."""
 _NEWEST = 50
 """So many times the sample's size are read of the newest tracks: mostly, all areas in use are among them."""
 _DUPLICATES = 5
@@ -25,26 +29,25 @@ def draw(tracks: "Tracks", layout: Layout, size: int) -> Sample:
     if not size:
         return Sample()
     newest = tracks.newest_playable(size * _NEWEST)
-    whole: list[Known] = []
-    nowhere: list[Known] = []
-    areas: dict[Area, list[Known]] = {}
-    for area, known in _each_file_once(layout, newest):
-        if area is None:
-            nowhere.append(known)
-            continue
-        if area.covered and len(whole) < size:
-            whole.append(known)
-        own = areas.setdefault(area, [])
-        if len(own) < size:
-            own.append(known)
     is_all = len(newest) < size * _NEWEST
+    areas, nowhere = _by_area(layout, newest)
+    whole = [known for area, each in areas.items() if area.covered for known in each]
+    if not whole and not is_all:  # the newest ones are all elsewhere: in an object store, it may be
+        areas, _ = _by_area(layout, tracks.newest_playable(size * _NEWEST, addresses=False))
+        whole = [known for area, each in areas.items() if area.covered for known in each]
+    place = {track: at for at, track in enumerate(newest)}
+    whole.sort(key=lambda known: place.get(known, len(place)))
+    sampled = {area: tuple(own[:size]) for area, own in areas.items()}
     return Sample(
         size,
         # Tracks that this machine can't even tell the place of speak against it, if there are no others.
-        tuple(whole or nowhere[:size]),
-        {area: tuple(own) for area, own in areas.items() if is_all or len(own) == size},
+        tuple(whole[:size] or nowhere[:size]),
+        {area: own for area, own in sampled.items() if is_all or len(own) == size},
+        {area: own for area, own in sampled.items() if not is_all and len(own) < size},
+        _folders_of(layout, newest) if is_all else frozenset(),
+        not any(_UNTIDY.search(track.file_path) for track in newest),
         is_all,
-        tracks.may_be_hidden() if not newest else False,
+        tracks.may_be_hidden(views_too=not newest),
     )
 
 
@@ -56,33 +59,51 @@ def draw_for(sample: Sample, tracks: "Tracks", layout: Layout, areas: Iterable[A
     size = min(sample.size, max(_FEWEST, _ALTOGETHER // len(unknown)))
     found = tracks.newest_below(
         {number: layout.prefixes_of(area.folder) for number, area in enumerate(unknown)},
-        directly={number for number, area in enumerate(unknown) if area.directly},
         count=size * _DUPLICATES,
+        directly={number for number, area in enumerate(unknown) if area.directly},
+        without={
+            number: [prefix for top in tops for prefix in layout.prefixes_of(top)]
+            for number, area in enumerate(unknown)
+            if (tops := layout.tops_within(area.folder))
+        },
+        is_tidy=sample.is_tidy,
     )
-    drawn = {
-        area: tuple(known for where, known in _each_file_once(layout, found.get(number, ())) if where == area)[:size]
-        for number, area in enumerate(unknown)
-    }
+    drawn = {}
+    for number, area in enumerate(unknown):
+        seen, _ = _by_area(layout, [*sample.some.get(area, ()), *found.get(number, ())])
+        drawn[area] = tuple(seen.get(area, ())[:size])
     return replace(sample, areas={**sample.areas, **drawn})
 
 
-def occupied(tracks: "Tracks", layout: Layout, folders: Iterable[str]) -> set[str]:
+def occupied(sample: Sample, tracks: "Tracks", layout: Layout, folders: Iterable[str]) -> set[str]:
     """Those of `folders` below which some playable track has its file, as far as the database says."""
     numbered = dict(enumerate(folders))
-    if not numbered:
-        return set()
-    if tracks.may_be_hidden():
+    if not numbered or sample.may_hide:
         return set(numbered.values())
-    found = tracks.newest_below({number: layout.prefixes_of(folder) for number, folder in numbered.items()}, count=1)
-    return {numbered[number] for number in found}
+    if sample.is_all:
+        return sample.folders.intersection(numbered.values())
+    prefixes = {number: layout.prefixes_of(folder) for number, folder in numbered.items()}
+    return {numbered[number] for number in tracks.newest_below(prefixes, count=1, is_tidy=sample.is_tidy)}
 
 
-def _each_file_once(layout: Layout, tracks: Iterable["Playable"]) -> Iterator[tuple[Area | None, Known]]:
-    """Each track with the area of its file; None where there is no telling."""
+def _folders_of(layout: Layout, tracks: Iterable[Known]) -> frozenset[str]:
+    """The folders that the files of `tracks` are in, and all above them."""
+    located = [layout.locate(track.file_path) for track in tracks]
+    folders = {place[0].folder for place in located if not isinstance(place, Look)}
+    return frozenset(
+        str(above) for folder in folders for above in (PurePosixPath(folder), *PurePosixPath(folder).parents)
+    )
+
+
+def _by_area(layout: Layout, tracks: Iterable["Playable | Known"]) -> tuple[dict[Area, list[Known]], list[Known]]:
+    """The tracks by the area of their file, each file once, and those of which there is no telling."""
+    areas: dict[Area, list[Known]] = {}
+    nowhere: list[Known] = []
     seen = set()
     for track in tracks:
         known, located = Known(*track), layout.locate(track.file_path)
         key = known.file_path if isinstance(located, Look) else (located[0].folder, located[1])
         if key not in seen:
             seen.add(key)
-            yield None if isinstance(located, Look) else located[0].area, known
+            (nowhere if isinstance(located, Look) else areas.setdefault(located[0].area, [])).append(known)
+    return areas, nowhere

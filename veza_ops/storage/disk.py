@@ -145,6 +145,8 @@ _PLAINER: tuple[Callable[[str], str], ...] = (
 )
 _OTHER_FORMS: tuple[Callable[[str], str], ...] = (
     *(str.lower, str.upper, str.title, str.capitalize),
+    lambda name: "".join((*os.path.splitext(name)[:1], os.path.splitext(name)[1].lower())),
+    lambda name: "".join((*os.path.splitext(name)[:1], os.path.splitext(name)[1].upper())),
     *(lambda name, form=form: unicodedata.normalize(form, name) for form in ("NFC", "NFD")),
     lambda name: f"{name} ",
     lambda name: quote(name, errors="replace"),

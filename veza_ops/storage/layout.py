@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.storage.likeness import is_absolute
+from veza_ops.storage.likeness import is_absolute, parts_of, says_nothing
 from veza_ops.storage.look import LONGEST, Area, Look, unverifiable
 
 _ABSOLUTE = unverifiable("the path is not an absolute one as it stands, but may mean one")
@@ -81,7 +81,7 @@ class Layout:
 
     def locate(self, file_path: str | None) -> tuple[Place, str] | Look:
         """The folder and the name in it to look for, for a row's `file_path`, or why there is none."""
-        if not file_path:
+        if not file_path or says_nothing(file_path[:LONGEST]):
             return unverifiable("the row has no file_path")
         if len(file_path) > LONGEST:
             return unverifiable(f"{os.strerror(errno.ENAMETOOLONG)} (ENAMETOOLONG)")
@@ -112,16 +112,35 @@ class Layout:
             return unverifiable(f"the path climbs out of {self.root}")
         return self._below(_join(self.top, inside))
 
-    def _absolute(self, path: str) -> Place:
+    def _absolute(self, path: str) -> Place | Look:
         for prefix, target in self.targets.items():
             if _is_within(path, prefix):
                 return self._below(_join(target, path[len(prefix.rstrip("/")) :]))
-        return self._below(path)
+        place = self._below(path)
+        if not place.area.covered:
+            folded = parts_of(path)
+            for configured, parts in self._folded_tops.items():
+                if folded[: len(parts)] == parts:
+                    return unverifiable(f"the path is not within {configured!r} as it stands, but may mean to be")
+        return place
+
+    @cached_property
+    def _folded_tops(self) -> dict[str, tuple[str, ...]]:
+        """The root and the prefixes of the path map, folded."""
+        return {top: parts_of(top) for top in (self.top, *self.targets) if top.strip("/")}
+
+    @property
+    def tops(self) -> list[str]:
+        """The configured folders: the root, and where the path map leads."""
+        return [top for top in (self.top, *self.targets.values()) if top]
+
+    def tops_within(self, folder: str) -> list[str]:
+        """The configured folders below `folder`, whose files aren't those of its area."""
+        return [top for top in self.tops if top != folder and _is_within(top, folder)]
 
     def _below(self, path: str) -> Place:
         """The place of a folder on this machine, by the deepest of what is configured that it is in."""
-        tops = [top for top in (self.top, *self.targets.values()) if top and _is_within(path, top)]
-        top = max(tops, key=len, default="")
+        top = max((top for top in self.tops if _is_within(path, top)), key=len, default="")
         if top and top != self.top:
             return Place(path, top, Area(top))
         rest = path[len(top.rstrip("/")) :].lstrip("/")

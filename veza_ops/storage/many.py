@@ -41,8 +41,8 @@ class Lookers:
     def run(self, do: Callable[[Task, Beat], Result], tasks: Sequence[Task]) -> list[tuple[Task, Result | None]]:
         """Do all `tasks`; each with its result, or None for one that was given up.
 
-        A thread that hangs takes its own task with it and no other. Once `threads` of them have, what is still undone
-        is given up as well. A mistake in a task is raised.
+        A thread that hangs takes its own task with it and no other. Once ten times `threads` of them have, what is
+        still undone is given up as well. A mistake in a task is raised.
         """
         results: list[Result | None] = [None] * len(tasks)
         numbers = iter(range(len(tasks)))  # taken by whichever thread comes first
@@ -69,7 +69,7 @@ class Lookers:
             for looker in hung:
                 looker.is_given_up = True
             lookers = [looker for looker in lookers if looker not in hung | over]
-            most = min(self.threads - given_up, len(lookers) + length_hint(numbers))
+            most = min(self.threads if given_up < 10 * self.threads else 0, len(lookers) + length_hint(numbers))
             if waited > _TICK_SECONDS / 2 or not lookers:
                 lookers += [_Looker(work) for _ in range(most - len(lookers))]
         return list(zip(tasks, results, strict=True))

@@ -17,6 +17,8 @@ from veza_ops.storage.look import Area, Gone, shown
 
 NAMED = 20
 """So many refused areas are named; there may be thousands."""
+_KEPT = 1_000
+"""So many proven ones are remembered."""
 
 
 class Known(NamedTuple):
@@ -35,6 +37,12 @@ class Sample:
     whole: tuple[Known, ...] = ()
     areas: Mapping[Area, tuple[Known, ...]] = field(default_factory=dict)
     """Of the areas that were asked for: empty where there is none."""
+    some: Mapping[Area, tuple[Known, ...]] = field(default_factory=dict)
+    """Of areas that weren't: fewer than there may be."""
+    folders: frozenset[str] = frozenset()
+    """If that is all there is: the folders below which playable tracks have their files."""
+    is_tidy: bool = True
+    """Whether the newest tracks' paths are all written in one form."""
     is_all: bool = True
     """Whether there is no other playable track in the whole table."""
     may_hide: bool = False
@@ -143,18 +151,21 @@ class Witnesses:
             return f"{shown(nearest.path)} is on a file system where no file of a playable track was seen"
         return ""
 
-    def proof(self) -> "Proof":
-        """What this comes to, for the page and the check."""
+    def proof(self, doubts: Mapping[Gone | None, str] | None = None) -> "Proof":
+        """What this comes to, for the page and the check, where files are gone that there are `doubts` about."""
         refused = {str(area): why for area in self.areas if (why := self._why_refused(area))}
         proven = [str(area) for area in self.areas if str(area) not in refused and not self._why_unproven(area)]
+        left = {str(gone.area): why for gone, why in (doubts or {}).items() if gone and why}
+        left = {area: why for area, why in left.items() if area not in refused}
         is_open = bool(self.sample.size) and not self.sample.on_trust and not self.whole.is_proven
         return Proof(
             self.sampled,
             self.seen,
-            frozenset(proven[:NAMED]),
+            frozenset(proven[:_KEPT]),
             dict(list(refused.items())[:NAMED]),
             len(refused),
             self._whole_refused if is_open else "",
+            dict(list(left.items())[:NAMED]),
         )
 
     def _why_refused(self, area: Area) -> str:
@@ -162,9 +173,9 @@ class Witnesses:
         own = self.areas[area]
         if own.refused or (own.sampled and not own.is_proven):
             return str(own)
-        if own.sampled or not area.covered or not self.sample.size or self.sample.on_trust or self.whole.is_proven:
+        if own.sampled or not area.covered or not self.sample.size or self.sample.on_trust:
             return ""
-        return self._whole_refused
+        return "" if self.whole.is_proven and not self.sample.may_hide else self._whole_refused
 
     def _why_unproven(self, area: Area) -> str:
         """Why nothing follows for `area`, though nothing is wrong with it."""
@@ -174,13 +185,13 @@ class Witnesses:
 
     @cached_property
     def _whole_refused(self) -> str:
-        if self.whole.sampled or self.whole.refused:
-            return str(self.whole)
         if self.sample.may_hide:
             return (
-                "row-level security may hide the playable tracks from this role, so there is nothing to prove the "
-                "storage with; give the role a policy that shows it all of them"
+                "row-level security may hide the playable tracks from this role (or the view that is read leaves them "
+                "out), so there is nothing to prove the storage with; let the role see all of them"
             )
+        if self.whole.sampled or self.whole.refused:
+            return str(self.whole)
         return "no playable track has its file below the storage root or in storage.path_map"
 
     @cached_property
@@ -204,13 +215,15 @@ class Proof:
     refused_areas: int = 0
     whole: str = ""
     """Why the whole isn't proven, if it isn't."""
+    left: Mapping[str, str] = field(default_factory=dict)
+    """Areas whose tracks were left alone in part or altogether, though nothing is wrong with them, and why."""
 
     def __str__(self) -> str:
         if not self.sampled and not self.refused and not self.whole:
             return "storage taken on trust: there is no sample of playable tracks to prove it with"
         seen = f"the files of {self.seen} of the {self.sampled} newest playable tracks are there"
         if not self.refused:
-            return f"storage proven: {seen}"
+            return f"storage proven: {seen}" + (f". Left alone: {self._reasons}" if self.left else "")
         return f"storage {'only proven in part' if self.proven else 'not proven'}: {seen}. Left alone: {self._reasons}"
 
     def and_later(self, other: "Proof") -> "Proof":
@@ -225,10 +238,11 @@ class Proof:
         return Proof(
             sampled,
             sampled - unseen,
-            frozenset(sorted((self.proven | other.proven) - refused.keys())[:NAMED]),
+            frozenset(sorted((self.proven | other.proven) - refused.keys())[:_KEPT]),
             dict(list(refused.items())[:NAMED]),
             max(len(refused), self.refused_areas, other.refused_areas),
             self.whole or other.whole,
+            dict(list({**self.left, **other.left}.items())[:NAMED]),
         )
 
     @property
@@ -251,7 +265,7 @@ class Proof:
     def _reasons(self) -> str:
         """The refused areas, those of one reason together."""
         by_reason: dict[str, list[str]] = {}
-        for area, why in self.refused.items():
+        for area, why in (*self.refused.items(), *self.left.items()):
             by_reason.setdefault(why, []).append(area)
         reasons = [f"in {', '.join(areas)}, {why}" for why, areas in by_reason.items()]
         more = self.refused_areas - len(self.refused)

@@ -75,6 +75,8 @@ class _Node:
     """Why nobody can say of a name that isn't seen that it isn't there."""
     too_much: str = ""
     """A folder that is too large or too slow to be read."""
+    read: set[str] = field(default_factory=set)
+    """The folders like it that were read."""
     not_utf8: str = ""
     """A folder that holds names which aren't UTF-8; they may be any that isn't ASCII."""
 
@@ -135,10 +137,11 @@ class _Found:
     """What one task came to."""
 
     looks: list[tuple[Wanted, str, Look]] = field(default_factory=list)
-    present: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
-    like: list[tuple[_Node, str, str]] = field(default_factory=list)
-    further: list[tuple[_Node, str]] = field(default_factory=list)
+    # A list may repeat itself: what is kept of it doesn't grow.
+    present: set[str] = field(default_factory=set)
+    links: set[str] = field(default_factory=set)
+    like: dict[tuple[_Node, str], str] = field(default_factory=dict)
+    further: dict[tuple[_Node, str], None] = field(default_factory=dict)
     """Folders that are like one on the way."""
     not_utf8: bool = False
     nearest: Nearest | None = None
@@ -165,7 +168,9 @@ class _Read(_Task):
         found = _Found()
         wanted = self.node.paths.get(self.path)
         names, plain = (wanted.names, wanted.is_plain) if wanted else (set[str](), True)
-        reader = _Reader(self.node, self.path, names, plain, self.node.is_of(wanted), search.recent_seconds, found)
+        reader = _Reader(
+            self.node, self.path, names, plain, self.node.is_of(wanted), search.recent_seconds, found, beat
+        )
         try:
             with disk.opened(self.path) as folder:
                 reader.folder, device = folder, os.fstat(folder).st_dev
@@ -177,7 +182,7 @@ class _Read(_Task):
                         found.is_too_much = beat.seconds > search.lookers.timeout_seconds
                 reader.end()
                 if "." in names:  # a row that names the folder itself
-                    found.present.append(".")
+                    found.present.add(".")
                 found.nearest = Nearest(self.path, device, reader.is_empty and not found.is_too_much)
         except OSError as error:
             found.failed, found.code = in_words(error), error.errno or 0
@@ -241,7 +246,7 @@ class _AskFolders(_Task):
             beat()
             for other in (_join(self.folder, spelling) for spelling in disk.spellings(name)):
                 if disk.is_there(other):
-                    found.further.append((self.node, other))
+                    found.further[self.node, other] = None
         return found
 
 
@@ -258,6 +263,7 @@ class _Reader:
     """Whether nothing else is wanted of the folder: no names of other spellings, and no folders."""
     recent_seconds: float
     found: _Found
+    beat: Beat
     folder: int = -1
     """The folder, open for reading."""
     is_empty: bool = True
@@ -269,14 +275,14 @@ class _Reader:
         here = self.names.intersection(names)
         if here:
             links = {entry.name for entry in entries if entry.name in here and entry.is_symlink()}
-            self.found.links += links
-            self.found.present += here - links if links else here
+            self.found.links |= links
+            self.found.present |= here - links if links else here
         if len(here) < len(names):
             self._compare([name for name in names if name not in here])
 
     def end(self) -> None:
         """It holds no more: names that are there may be like others that aren't."""
-        seen = [*self.found.present, *self.found.links]
+        seen = [*(self.found.present | self.found.links)]
         missing = list(self.names.difference(seen)) if seen else []
         if self.is_alone and not missing:
             return
@@ -304,14 +310,16 @@ class _Reader:
         if key in node.names:
             self._note(node, key, name)
         if key in node.below:
-            self.found.further.append((node.below[key], _join(self.path, name)))
+            self.found.further[node.below[key], _join(self.path, name)] = None
         for stem in _stems(key, node.sizes):
-            if stem in node.names and disk.changed_within(self.recent_seconds, name, self.folder):
-                path = _join(self.path, name)
-                self.found.like.append((node, stem, f"an upload is under way: {path!r} has just been written to"))
+            if stem in node.names and (node, stem) not in self.found.like:
+                self.beat()
+                if disk.changed_within(self.recent_seconds, name, self.folder):
+                    path = _join(self.path, name)
+                    self.found.like[node, stem] = f"an upload is under way: {path!r} has just been written to"
 
     def _note(self, node: _Node, key: str, name: str) -> None:
-        self.found.like.append((node, key, _alike(_join(self.path, name)).reason))
+        self.found.like.setdefault((node, key), _alike(_join(self.path, name)).reason)
 
 
 @dataclass
@@ -326,6 +334,10 @@ class Search:
     singly: set[str] = field(default_factory=set)
     """The folders that are too large or too slow to be read, and are asked for single names."""
     _read: dict[str, Nearest] = field(default_factory=dict)
+    _asked: set[tuple[_Node, str]] = field(default_factory=set)
+    """The folders that have been read, or are next."""
+    _inside: dict[str, list[tuple[_Node, str]]] = field(default_factory=dict)
+    """The folders that rows name, by the folder that they are in."""
 
     def look_for(self, wanted: Sequence[Wanted]) -> None:
         """Find out about all that is `wanted`."""
@@ -351,14 +363,17 @@ class Search:
             top.paths.setdefault(each.top, None)
             node, path = top, each.top
             for part in inside.split("/") if inside else ():
+                above, node = path, node.at(_parts(part))
                 path = _join(path, part)
-                node = node.at(_parts(part))
-                node.paths.setdefault(path, None)
+                if path not in node.paths:
+                    node.paths[path] = None
+                    self._inside.setdefault(above, []).append((node, path))
             node.paths[each.folder] = each
             if not each.is_plain:
                 for name in each.names:
-                    for *way, key in readings_of(_join(inside, name)):
-                        top.at(way).names_like.add(key)
+                    for start, way in ((node, name), (top, _join(inside, name))):
+                        for *folders, key in readings_of(way) or [(name,)]:
+                            start.at(folders).names_like.add(key)
         return tops
 
     def _take(self, task: _Task, found: _Found | None) -> Iterator[_Task]:
@@ -370,15 +385,19 @@ class Search:
         for wanted, name, look in found.looks:
             if look.verdict is not Verdict.MISSING:
                 wanted.looks[name] = look
-        for node, key, what in found.like:
+        for (node, key), what in found.like.items():
             node.like.setdefault(key, what)
         if isinstance(task, _Read):
             yield from self._take_folder(task.node, task.path, found)
         elif isinstance(task, _AskFolders) and found.failed:
             task.node.doubts.append(f"{task.folder!r} can't be looked into: {found.failed}")
-        for node, path in found.further:
-            if path not in node.paths or node.above is not getattr(task, "node", None):
+        for node, path in found.further.keys() - self._asked:
+            self._asked.add((node, path))
+            node.read.add(path)
+            if len(node.read) <= _MOST_ALIKE:
                 yield _Read(node, path)
+            else:
+                node.doubts.append(f"more than {_MOST_ALIKE} folders are like one on the way")
 
     def _take_folder(self, node: _Node, path: str, found: _Found) -> Iterator[_Task]:
         wanted = node.paths.get(path)
@@ -392,10 +411,9 @@ class Search:
         if found.failed and (path in node.paths or found.code != errno.ENOTDIR):
             node.doubts.append(f"{path!r} can't be looked into: {found.failed}")
         may_be_entered = found.nearest or found.code == errno.EACCES
-        children = [
-            (child, below) for child in node.below.values() for below in child.paths if os.path.dirname(below) == path
-        ]
+        children = [(child, below) for child, below in self._inside.get(path, ()) if child.above is node]
         if may_be_entered:  # whether it was seen in there or not: some folders show only once they are asked for
+            self._asked.update(children)
             yield from (_Read(child, below) for child, below in children)
         if found.code == errno.EACCES and wanted:  # whoever may enter it may ask for a name
             yield from (_Ask(wanted, names) for names in _few_at_once(wanted))
@@ -452,17 +470,17 @@ class Search:
     @staticmethod
     def _why_not(name: str, inside: str, folder: _Node, top: _Node) -> str:
         """Why a name that takes a closer look may be there all the same."""
-        readings = readings_of(_join(inside, name))
-        if not readings:
+        if not readings_of(_join(inside, name)):
             return "the path may climb out of where it starts, or says nothing"
-        for *way, key in readings:
-            node = top.at(way)
-            if key in node.like:
-                return node.like[key]
-            if doubt := node.why_not() or (node is not folder and node.why_unread()):
-                return doubt
-            if node.not_utf8 and not key.isascii():
-                return _not_utf8(node.not_utf8)
+        for start, way in ((folder, name), (top, _join(inside, name))):
+            for *folders, key in readings_of(way) or [(name,)]:
+                node = start.at(folders)
+                if key in node.like:
+                    return node.like[key]
+                if doubt := node.why_not() or (node is not folder and node.why_unread()):
+                    return doubt
+                if node.not_utf8 and not key.isascii():
+                    return _not_utf8(node.not_utf8)
         return _not_utf8(folder.not_utf8) if folder.not_utf8 and not name.isascii() else ""
 
     @staticmethod
@@ -483,6 +501,8 @@ class Search:
 
 _LINK = unverifiable("a link that was taken away while it was looked at")
 _ALIKE = "the file is there under another spelling of its name: "
+_MOST_ALIKE = 64
+"""Folders that are like one on the way, and are looked into."""
 _HIDDEN = 4
 """Characters that hide a file at most: a dot, and what programs put behind it."""
 _LONG = 60

@@ -12,8 +12,10 @@ ORPHAN_TRACK_AGE_THRESHOLD = timedelta(hours=1)
 """How long a track may stay in processing before its file is looked for."""
 
 NOT_PLAYABLE = (
-    *("uploading", "processing", "draft", "pending", "queued", "waiting", "scheduled", "incomplete"),
+    *("uploading", "processing", "importing", "encoding", "transcoding", "converting"),
+    *("draft", "pending", "queued", "waiting", "scheduled", "incomplete"),
     *("failed", "failure", "error", "errored", "cancelled", "canceled", "aborted", "abandoned"),
+    *("upload_failed", "processing_failed", "transcoding_failed", "missing", "lost"),
     *("deleted", "removed", "trashed", "purged", "archived", "expired", "rejected"),
 )
 """The statuses of tracks that need have no file; in any other, listeners expect it to be there."""

@@ -33,8 +33,10 @@ _HIDES = """
         JOIN pg_depend AS depend ON depend.classid = 'pg_rewrite'::regclass AND depend.objid = pg_rewrite.oid
             AND depend.refclassid = 'pg_class'::regclass
     )
-    SELECT bool_or(CASE WHEN relkind = 'v' THEN false
-                        WHEN oid = to_regclass(:relation) THEN row_security_active(oid) ELSE relrowsecurity END)
+    SELECT bool_or(CASE WHEN relkind <> 'r' AND relkind <> 'p' THEN false
+                        WHEN oid = to_regclass(:relation) THEN row_security_active(oid)
+                        ELSE relrowsecurity END) AS secured,
+           bool_or(oid = to_regclass(:relation) AND relkind NOT IN ('r', 'p')) AS is_view
     FROM used JOIN pg_class ON oid = used.relation
 """
 
@@ -120,7 +122,7 @@ class Tracks:
     def named(self, file_paths: Sequence[str]) -> set[str]:
         """Those of `file_paths` that any row has, whatever its state."""
         file_path = self._text("file_path")
-        if self.connection.scalar(sa.select(sa.func.current_setting("server_encoding"))) in _TAKES_ANY_NAME:
+        if self._takes_any_name:
             wanted: sa.TableValuedAlias = _listed(list(file_paths), "file_path")
             found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
         else:  # a name that its encoding doesn't have would be an error, so names are compared as bytes
@@ -129,40 +131,91 @@ class Tracks:
             found = sa.select(file_path).where(sa.func.convert_to(file_path, "UTF8").in_(names))
         return set(self.connection.scalars(found))
 
-    def newest_playable(self, count: int) -> list[Playable]:
-        """The `count` newest playable tracks, those that prove the storage."""
-        return [Playable(*row) for row in self.connection.execute(self._newest_playable(count))]
+    def newest_playable(self, count: int, *, addresses: bool = True) -> list[Playable]:
+        """The `count` newest playable tracks, those that prove the storage; those at ``scheme://`` too, or without."""
+        query = self._newest_playable(count)
+        if not addresses:
+            query = query.where(self._text("file_path").not_like("%://%"))
+        return [Playable(*row) for row in self.connection.execute(query)]
 
     def newest_below(
-        self, prefixes: Mapping[int, Sequence[str]], *, count: int, directly: Collection[int] = ()
+        self,
+        prefixes: Mapping[int, Sequence[str]],
+        *,
+        count: int,
+        directly: Collection[int] = (),
+        without: Mapping[int, Sequence[str]] | None = None,
+        is_tidy: bool = True,
     ) -> dict[int, list[Playable]]:
         """For each number in `prefixes`, the `count` newest playable tracks whose path begins with one of its prefixes.
 
-        Only those directly in the folder, for the numbers in `directly`. Where there is none, the number is left out.
-        An index on (file_path text_pattern_ops) serves the search for a few folders; otherwise the table is read.
+        Only those directly in the folder, for the numbers in `directly`, and none with one of the prefixes `without`.
+        Where there is none, the number is left out. An index on (file_path text_pattern_ops) serves the search for a
+        few folders, as long as paths are written in one form (`is_tidy`); otherwise the table is read.
         """
-        few = {number: each for number, each in prefixes.items() if number in directly or len(prefixes) <= FEW}
+        without = without or {}
+        apart = {*directly, *without}
+        few = {number: each for number, each in prefixes.items() if number in apart or len(prefixes) <= FEW}
+        path = self._text("file_path") if is_tidy else self._in_one_form
         found: dict[int, list[Playable]] = {}
         for number, each in few.items():
-            file_path = self._text("file_path")
             below = [
                 sa.and_(
-                    file_path.like(f"{_literally(prefix)}%"),
-                    *([file_path.not_like(f"{_literally(prefix)}%/%")] if number in directly else []),
+                    path.like(f"{_literally(prefix)}%"),
+                    *([path.not_like(f"{_literally(prefix)}%/%")] if number in directly else []),
                 )
-                for prefix in each
+                for prefix in filter(self._can_hold, each)
             ]
-            rows = self.connection.execute(self._newest_playable(count).where(sa.or_(*below))).all()
-            if rows:
+            apart_from = [
+                path.not_like(f"{_literally(prefix)}%") for prefix in filter(self._can_hold, without.get(number, ()))
+            ]
+            query = self._newest_playable(count).where(sa.or_(sa.false(), *below), *apart_from)
+            if rows := self.connection.execute(query).all():
                 found[number] = [Playable(*row) for row in rows]
-        many = [(number, prefix) for number in prefixes.keys() - few.keys() for prefix in prefixes[number]]
-        for number, *row in self.connection.execute(self._newest_below_each(many, count)) if many else ():
+        many = [
+            (number, prefix)
+            for number in prefixes.keys() - few.keys()
+            for prefix in filter(self._can_hold, prefixes[number])
+        ]
+        for number, *row in self.connection.execute(self._newest_below_each(many, count, path)) if many else ():
             found.setdefault(number, []).append(Playable(*row))
         return found
 
-    def may_be_hidden(self) -> bool:
-        """Whether row-level security may keep rows of the table, or of one that a view reads, from this role."""
-        return bool(self.connection.scalar(sa.text(_HIDES), {"relation": self._name}))
+    def may_be_hidden(self, *, views_too: bool = False) -> bool:
+        """Whether row-level security may keep rows of the table, or of one that a view reads, from this role.
+
+        With `views_too`, whether the view itself may, or a table elsewhere.
+        """
+        found = self.connection.execute(sa.text(_HIDES), {"relation": self._name}).one()
+        return bool(found.secured or (views_too and found.is_view))
+
+    @property
+    def _in_one_form(self) -> sa.ColumnElement[str]:
+        """Paths without ``//`` and ``/./``, and without ``./`` in front."""
+        path = sa.func.regexp_replace(self._text("file_path"), r"/(\.?/)+", "/", "g")
+        return sa.func.regexp_replace(path, r"^(\./)+", "", type_=sa.Text)
+
+    def _can_hold(self, text: str) -> bool:
+        """Whether a column of this database can have such a text: not all are text, or in its encoding."""
+        if text.isascii():
+            return True
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
+        if self._takes_any_name:
+            return True
+        try:
+            with self.connection.begin_nested():
+                self.connection.scalar(sa.select(sa.literal(text)))
+        except sa.exc.DBAPIError:
+            return False
+        return True
+
+    @property
+    def _takes_any_name(self) -> bool:
+        encoding = self.connection.scalar(sa.select(sa.func.current_setting("server_encoding")))
+        return encoding in _TAKES_ANY_NAME
 
     def of_ids(self, where: Where, ids: Sequence[str]) -> list[Track]:
         """The rows with these ids that match `where` now."""
@@ -304,7 +357,9 @@ class Tracks:
         """In a descending order, rows without a date would be the newest."""
         return [*self.playable(), self._created.is_not(None)]
 
-    def _newest_below_each(self, prefixes: Sequence[tuple[int, str]], count: int) -> sa.Select[Any]:
+    def _newest_below_each(
+        self, prefixes: Sequence[tuple[int, str]], count: int, path: sa.ColumnElement[str]
+    ) -> sa.Select[Any]:
         """One reading of the table for any number of folders, by the first so many names of each path."""
         wanted = (
             sa.func.json_to_recordset(_json([{"number": number, "prefix": prefix} for number, prefix in prefixes]))
@@ -312,7 +367,7 @@ class Tracks:
             .render_derived(with_types=True)
         )
         file_path = self._text("file_path")
-        names = sa.func.string_to_array(file_path, "/", type_=sa.ARRAY(sa.Text))
+        names = sa.func.string_to_array(path, "/", type_=sa.ARRAY(sa.Text))
         depths = sorted({prefix.count("/") for _, prefix in prefixes})
         heads = [sa.func.array_to_string(names[1:depth], "/") + "/" for depth in depths]
         head = sa.func.unnest(array(heads)).table_valued("head", name="heads").render_derived().lateral()
@@ -320,7 +375,7 @@ class Tracks:
         each = (
             sa.select(wanted.c.number, file_path.label("path"), self._text("status").label("status"), place.label("at"))
             .select_from(self.table.join(head, sa.true()).join(wanted, wanted.c.prefix == head.c.head))
-            .where(sa.or_(*(file_path.like(f"{_literally(common)}%") for common in _in_common(prefixes))))
+            .where(sa.or_(*(path.like(f"{_literally(common)}%") for common in _in_common(prefixes))))
             .where(*self._dated_playable())
             .subquery()
         )

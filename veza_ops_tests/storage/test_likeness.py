@@ -63,6 +63,7 @@ ALIKE = [
     ("percent-encoded UTF-8", "%C3%89t%c3%a9.flac", "Été.flac"),
     ("percent-encoded Latin-1", "%C9t%E9.flac", "Été.flac"),
     ("percent-encoded twice", "my%2520song.flac", "my song.flac"),
+    ("percent-encoded UTF-8, beside a percent sign", "%C3%89%de.flac", "É%de.flac"),
     ("percent-encoded percent", "100%25.flac", "100%.flac"),
     ("plus", "my+song.flac", "my song.flac"),
     ("plus, percent-encoded", "C%2B%2B.flac", "C++.flac"),
@@ -89,6 +90,7 @@ QUERIES = [
     ("query behind a question", "Who are you?.flac?token=abc", "Who are you?.flac"),
     ("query behind a number", "Take #1.flac?token=abc", "Take #1.flac"),
     ("query of a name without ending", "song?v=1", "song"),
+    ("query of one word and a line end", "song?download\n", "song"),
 ]
 
 
@@ -117,7 +119,7 @@ def test_a_name_like_the_rows_right_below_the_root_is_unverifiable(root: Path, o
         assert verdict(root / f"{number}", written)[0] == "unverifiable", (written, on_disk)
 
 
-@each([*ALIKE, *QUERIES])
+@each([*ALIKE, *(kind for kind in QUERIES if "line end" not in kind[0])])
 def test_a_folder_on_the_way_like_the_rows_is_unverifiable(root: Path, one: str, other: str) -> None:
     for number, (written, on_disk) in enumerate([(one, other), (other, one)]):
         make(root / f"{number}" / on_disk / "cd 1" / "song.flac")
