@@ -35,7 +35,7 @@ def draw(tracks: "Tracks", layout: Layout, size: int) -> Sample:
     if not whole and not is_all:  # the newest ones are all elsewhere: in an object store, it may be
         areas, _ = _by_area(layout, tracks.newest_playable(size * _NEWEST, addresses=False))
         whole = [known for area, each in areas.items() if area.covered for known in each]
-    place = {track: at for at, track in enumerate(newest)}
+    place = {Known(*track): at for at, track in enumerate(newest)}
     whole.sort(key=lambda known: place.get(known, len(place)))
     sampled = {area: tuple(own[:size]) for area, own in areas.items()}
     return Sample(
@@ -81,18 +81,16 @@ def occupied(sample: Sample, tracks: "Tracks", layout: Layout, folders: Iterable
     if not numbered or sample.may_hide:
         return set(numbered.values())
     if sample.is_all:
-        return sample.folders.intersection(numbered.values())
+        return set(sample.folders.intersection(numbered.values()))
     prefixes = {number: layout.prefixes_of(folder) for number, folder in numbered.items()}
     return {numbered[number] for number in tracks.newest_below(prefixes, count=1, is_tidy=sample.is_tidy)}
 
 
-def _folders_of(layout: Layout, tracks: Iterable[Known]) -> frozenset[str]:
+def _folders_of(layout: Layout, tracks: Iterable["Playable"]) -> frozenset[str]:
     """The folders that the files of `tracks` are in, and all above them."""
     located = [layout.locate(track.file_path) for track in tracks]
-    folders = {place[0].folder for place in located if not isinstance(place, Look)}
-    return frozenset(
-        str(above) for folder in folders for above in (PurePosixPath(folder), *PurePosixPath(folder).parents)
-    )
+    folders = {PurePosixPath(place[0].folder) for place in located if not isinstance(place, Look)}
+    return frozenset(str(above) for folder in folders for above in (folder, *folder.parents))
 
 
 def _by_area(layout: Layout, tracks: Iterable["Playable | Known"]) -> tuple[dict[Area, list[Known]], list[Known]]:

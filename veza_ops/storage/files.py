@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.storage import disk
@@ -166,33 +167,38 @@ class _Rows:
 
     def __init__(self, layout: Layout, paths: Sequence[str]) -> None:
         self.folders: dict[str, Wanted] = {}
-        self._parts = [path.rpartition("/") for path in paths]
-        self._names: dict[str, list[str]] = defaultdict(list)
-        for head, _, name in self._parts:
-            self._names[head].append(name)
-        odd = {
-            head
-            for head, names in self._names.items()
-            if not head
-            or head in layout.heads
-            or not _NO_NAMES.isdisjoint(names)
-            or len(head) + max(map(len, names)) >= LONGEST
-        }
-        self.have_dots = any(".." in head for head in self._names) or ".." in self._names.get("", ())
-        self._places: dict[str, Wanted | Look] = {}
-        for head in self._names.keys() - odd:
-            place = layout.place(f"{head}/")
-            self._places[head] = place if isinstance(place, Look) else self._want(place, self._names[head])
-        self._odd: dict[str, list[tuple[Wanted, str] | Look]] = defaultdict(list)
-        """Those that no folder and name can be told of at once, each by itself."""
-        for path, (head, _, _) in zip(paths, self._parts, strict=True) if odd else ():
-            if head in odd:
+        groups: dict[str, list[str]] = defaultdict(list)
+        order: list[list[Any]] = []
+        for path in paths:
+            head, _, name = path.rpartition("/")
+            names = groups[head]
+            names.append(name)
+            order.append(names)
+        self._order = order
+        """For each row the names of its group, in which its own is the next."""
+        self.have_dots = any(".." in head for head in groups) or ".." in groups.get("", ())
+        self._found: list[tuple[list[Any], Wanted | Look]] = []
+        self._odd: dict[int, tuple[list[Any], list[tuple[Wanted, str] | Look]]] = {}
+        """The rows of groups of which not all can be told at once, each by itself."""
+        for head, names in groups.items():
+            if (
+                not head
+                or head in layout.heads
+                or not _NO_NAMES.isdisjoint(names)
+                or len(head) + max(map(len, names)) >= LONGEST
+            ):
+                self._odd[id(names)] = names, []
+            else:
+                place = layout.place(f"{head}/")
+                self._found.append((names, place if isinstance(place, Look) else self._want(place, names)))
+        for path, names in zip(paths, self._order, strict=True) if self._odd else ():
+            if (odd := self._odd.get(id(names))) is not None:
                 located = layout.locate(path)
-                if isinstance(located, Look):
-                    self._odd[head].append(located)
+                if not isinstance(located, Look):
+                    located_in, name = located
+                    odd[1].append((self._want(located_in, [name]), name))
                 else:
-                    place, name = located
-                    self._odd[head].append((self._want(place, [name]), name))
+                    odd[1].append(located)
 
     def _want(self, place: Place, names: Sequence[str]) -> Wanted:
         if place.folder not in self.folders:
@@ -201,16 +207,17 @@ class _Rows:
         return self.folders[place.folder]
 
     def looks(self) -> list[Look]:
-        """What was found, in the order of the rows."""
-        found: dict[str, Iterator[Look]] = {}
-        for head, where in self._places.items():
+        """What was found, in the order of the rows. To be asked once: the names are given up for it."""
+        for names, where in self._found:
             if isinstance(where, Look):
-                found[head] = repeat(where)
+                looks: Iterable[Look] = repeat(where, len(names))
             else:
-                found[head] = map(where.looks.get, self._names[head], repeat(where.missing))
-        for head, each in self._odd.items():
-            found[head] = (one if isinstance(one, Look) else one[0].looks.get(one[1], one[0].missing) for one in each)
-        return [next(found[head]) for head, _, _ in self._parts]
+                looks = map(where.looks.get, names, repeat(where.missing))
+            names[:] = reversed([*looks])
+        for names, each in self._odd.values():
+            looks = (one if isinstance(one, Look) else one[0].looks.get(one[1], one[0].missing) for one in each)
+            names[:] = reversed([*looks])
+        return [names.pop() for names in self._order]
 
 
 def _way_up(path: str) -> list[Look]:

@@ -62,6 +62,12 @@ def fold_plain(names: Sequence[str]) -> list[str]:
     return [key or _NOTHING for key in folded] if "" in folded else folded
 
 
+def are_folded(names: Collection[str]) -> bool:
+    """Whether `names`, all of which are plain, are folded as they stand."""
+    lines = "\n".join(names)
+    return lines.translate(_PLAIN) == lines
+
+
 def parts_of(path: str) -> tuple[str, ...]:
     """The folded names that a path, or a name that is one in disguise, is made of.
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import islice
 
 from veza_ops.storage import disk
-from veza_ops.storage.likeness import fold_plain, is_plain, is_telling, is_utf8, parts_of, readings_of
+from veza_ops.storage.likeness import are_folded, fold_plain, is_plain, is_telling, is_utf8, parts_of, readings_of
 from veza_ops.storage.look import PRESENT, Area, Gone, Look, Nearest, Verdict, in_words, shown, unverifiable
 from veza_ops.storage.many import Beat, Lookers
 
@@ -47,6 +47,16 @@ class Wanted:
     def missing(self) -> Look:
         """The look at any name that isn't there."""
         return Look(Verdict.MISSING, f"no file at {shown(self.path(''))}", self.gone)
+
+    @cached_property
+    def are_apart(self) -> bool:
+        """Whether none of the names can be like another one, or an unfinished upload of it."""
+        return self.is_plain and are_folded(self.names) and len(set(map(len, self.names))) == 1
+
+    @cached_property
+    def longest(self) -> int:
+        """How long the longest of the names is, or the folder's path."""
+        return max(len(self.folder), *map(len, self.names))
 
     @cached_property
     def is_plain(self) -> bool:
@@ -167,10 +177,8 @@ class _Read(_Task):
     def do(self, search: "Search", beat: Beat) -> _Found:
         found = _Found()
         wanted = self.node.paths.get(self.path)
-        names, plain = (wanted.names, wanted.is_plain) if wanted else (set[str](), True)
-        reader = _Reader(
-            self.node, self.path, names, plain, self.node.is_of(wanted), search.recent_seconds, found, beat
-        )
+        is_alone = self.node.is_of(wanted)
+        reader = _Reader(self.node, self.path, wanted, is_alone, search.recent_seconds, found, beat)
         try:
             with disk.opened(self.path) as folder:
                 reader.folder, device = folder, os.fstat(folder).st_dev
@@ -181,7 +189,7 @@ class _Read(_Task):
                         beat()
                         found.is_too_much = beat.seconds > search.lookers.timeout_seconds
                 reader.end()
-                if "." in names:  # a row that names the folder itself
+                if "." in reader.names:  # a row that names the folder itself
                     found.present.add(".")
                 found.nearest = Nearest(self.path, device, reader.is_empty and not found.is_too_much)
         except OSError as error:
@@ -256,9 +264,8 @@ class _Reader:
 
     node: _Node
     path: str
-    names: set[str]
-    """Those that are wanted just as they stand."""
-    is_plain: bool
+    wanted: Wanted | None
+    """What is wanted just as it stands."""
     is_alone: bool
     """Whether nothing else is wanted of the folder: no names of other spellings, and no folders."""
     recent_seconds: float
@@ -268,13 +275,16 @@ class _Reader:
     """The folder, open for reading."""
     is_empty: bool = True
 
+    def __post_init__(self) -> None:
+        self.names: set[str] = self.wanted.names if self.wanted else set()
+
     def take(self, entries: Sequence[os.DirEntry[str]]) -> None:
         """Some more of what it holds."""
         self.is_empty = False
         names = [entry.name for entry in entries]
         here = self.names.intersection(names)
         if here:
-            links = {entry.name for entry in entries if entry.name in here and entry.is_symlink()}
+            links = here.intersection([entry.name for entry in entries if entry.is_symlink()])
             self.found.links |= links
             self.found.present |= here - links if links else here
         if len(here) < len(names):
@@ -282,17 +292,18 @@ class _Reader:
 
     def end(self) -> None:
         """It holds no more: names that are there may be like others that aren't."""
-        seen = [*(self.found.present | self.found.links)]
-        missing = list(self.names.difference(seen)) if seen else []
-        if self.is_alone and not missing:
+        wanted, seen = self.wanted, self.found.present | self.found.links
+        if wanted is None or (self.is_alone and (len(seen) == len(self.names) or wanted.are_apart)):
             return
-        if self.is_alone and self.is_plain:
-            keys, gone = fold_plain(seen), fold_plain(missing)
-            shortest = min(map(len, gone))
-            if not (taken := set(gone).intersection(keys)) and max(map(len, keys)) <= shortest:
-                return
-            seen = [name for key, name in zip(keys, seen, strict=True) if key in taken or len(key) > shortest]
-        self._compare(seen)
+        if self.is_alone and wanted.is_plain:
+            names, missing = [*seen], [*(self.names - seen)]
+            keys, gone = fold_plain(names), fold_plain(missing)
+            shortest, taken = min(map(len, gone)), set(gone).intersection(keys)
+            names = [name for key, name in zip(keys, names, strict=True) if key in taken or len(key) > shortest]
+        else:
+            names = [*seen]
+        if names:
+            self._compare(names)
 
     def _compare(self, names: Sequence[str]) -> None:
         if is_plain(names):
@@ -460,7 +471,7 @@ class Search:
 
     def _reasons(self, wanted: Wanted, missing: Sequence[str], node: _Node, top: _Node) -> Iterator[tuple[str, str]]:
         """Why names that aren't there may be there all the same, by what is special in them or like them."""
-        if not wanted.is_plain or max(map(len, (wanted.folder, *missing))) > _LONG:
+        if not wanted.is_plain or wanted.longest > _LONG:
             yield from ((name, disk.cannot_be(wanted.path(name), name)) for name in missing)
         if not wanted.is_plain:
             yield from ((name, self._why_not(name, wanted.inside, node, top)) for name in missing)
