@@ -54,19 +54,16 @@ def follow(link: str) -> Look:
     return PRESENT
 
 
-def cannot_be(path: str, name: str) -> str:
-    """Why no file can be at `path`, where its last `name` or the whole is nothing that a system takes; or nothing."""
+def cannot_be(path: str) -> str:
+    """Why nothing can be at `path`, if it is nothing that a system takes."""
+    if "\0" in path:
+        return "no file can have this name: embedded null byte"
     try:
-        if "\0" in path or len(name) * 4 > _LONGEST_NAME or len(path) * 4 > LONGEST or not path.isascii():
-            long = len(os.fsencode(name)) > _LONGEST_NAME or len(os.fsencode(path)) > LONGEST
-            return os.strerror(errno.ENAMETOOLONG) + " (ENAMETOOLONG)" if long else _nul(path)
+        name = os.fsencode(path)
     except UnicodeEncodeError as error:
         return f"no file can have this name: {error}"
-    return ""
-
-
-def _nul(path: str) -> str:
-    return "no file can have this name: embedded null byte" if "\0" in path else ""
+    is_long = len(name) > LONGEST or len(name.rpartition(b"/")[2]) > _LONGEST_NAME
+    return f"{os.strerror(errno.ENAMETOOLONG)} (ENAMETOOLONG)" if is_long else ""
 
 
 class Regular(NamedTuple):

@@ -105,7 +105,8 @@ class Files:
         one_of: dict[str, str] = {}
         for path in filter(None, file_paths):
             head, _, name = path.rpartition("/")
-            one_of[path if not head or name in _NO_NAMES else f"{head}/"] = path
+            is_odd = not head or head in self.layout.heads or name in _NO_NAMES or len(path) > LONGEST
+            one_of[path if is_odd else f"{head}/"] = path
         places = map(self.layout.locate, one_of.values())
         return list(dict.fromkeys(place[0].area for place in places if not isinstance(place, Look)))
 

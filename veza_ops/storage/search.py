@@ -179,6 +179,8 @@ class _Read(_Task):
         wanted = self.node.paths.get(self.path)
         is_alone = self.node.is_of(wanted)
         reader = _Reader(self.node, self.path, wanted, is_alone, search.recent_seconds, found, beat)
+        if reason := disk.cannot_be(self.path):
+            return _Found(failed=reason)
         try:
             with disk.opened(self.path) as folder:
                 reader.folder, device = folder, os.fstat(folder).st_dev
@@ -197,8 +199,6 @@ class _Read(_Task):
             if error.errno == errno.ENOENT:  # not there at all, or a link to nowhere
                 look = disk.look(self.path)
                 found.failed = "" if look.verdict is Verdict.MISSING else look.reason or "it came only just now"
-        except ValueError as error:  # a NUL, or text that is no name in this system's encoding
-            found.failed = f"no folder can have this name: {error}"
         return found
 
 
@@ -293,7 +293,7 @@ class _Reader:
     def end(self) -> None:
         """It holds no more: names that are there may be like others that aren't."""
         wanted, seen = self.wanted, self.found.present | self.found.links
-        if wanted is None or (self.is_alone and (len(seen) == len(self.names) or wanted.are_apart)):
+        if wanted is None or not seen or (self.is_alone and (len(seen) == len(self.names) or wanted.are_apart)):
             return
         if self.is_alone and wanted.is_plain:
             names, missing = [*seen], [*(self.names - seen)]
@@ -472,7 +472,7 @@ class Search:
     def _reasons(self, wanted: Wanted, missing: Sequence[str], node: _Node, top: _Node) -> Iterator[tuple[str, str]]:
         """Why names that aren't there may be there all the same, by what is special in them or like them."""
         if not wanted.is_plain or wanted.longest > _LONG:
-            yield from ((name, disk.cannot_be(wanted.path(name), name)) for name in missing)
+            yield from ((name, disk.cannot_be(wanted.path(name))) for name in missing)
         if not wanted.is_plain:
             yield from ((name, self._why_not(name, wanted.inside, node, top)) for name in missing)
         elif node.like:

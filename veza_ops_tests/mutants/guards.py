@@ -53,14 +53,14 @@ GUARDS = [
     Guard(
         "a name that no file can have is not missing",
         "storage/disk.py",
-        '        if "\\0" in path or len(name) * 4 >',
-        '        if "\\0" in name and len(name) >',
+        "    is_long = len(name) > LONGEST",
+        "    is_long = name == LONGEST",
         f"{LOOK} {NAMES}",
     ),
     Guard(
         "a dangling link is not missing",
         "storage/search.py",
-        "            links = {entry.name for entry in entries if entry.name in here and entry.is_symlink()}\n",
+        "            links = here.intersection([entry.name for entry in entries if entry.is_symlink()])\n",
         "            links = set[str]()\n",
         f"{LOOK} {NAMES} -k dangling",
     ),
@@ -88,15 +88,15 @@ GUARDS = [
     Guard(
         "letter case and Unicode forms are likenesses",
         "storage/likeness.py",
-        "html.unescape(text)).casefold()",
-        "html.unescape(text))",
+        '    text = unicodedata.normalize("NFKC", text).casefold()\n',
+        "",
         f"{LIKENESS} {NAMES}",
     ),
     Guard(
         "percent-encoding is a likeness",
         "storage/likeness.py",
-        "    data = unquote_to_bytes(encoded[0])\n",
-        "    return encoded[0]\n",
+        "    text = _ENCODED.sub(_decoded, unicodedata",
+        "    text = _OLD_BYTES.sub(_decoded, unicodedata",
         f"{LIKENESS} {NAMES}",
     ),
     Guard(
@@ -109,15 +109,15 @@ GUARDS = [
     Guard(
         "quotes and plus signs are a likeness",
         "storage/likeness.py",
-        "_undisguised(text).translate(_IGNORED)",
-        "_undisguised(text)",
+        "    text = text.translate(_IGNORED)\n",
+        "",
         f"{LIKENESS} {NAMES}",
     ),
     Guard(
         "white space and what can't be seen are a likeness",
         "storage/likeness.py",
-        '            text = "".join(each for each in text if unicodedata.category(each) not in _INVISIBLE)\n',
-        "            pass\n",
+        '    return "".join(text.split()) if text.isprintable() else "".join(_visible(text).split())\n',
+        "    return text\n",
         f"{LIKENESS} {NAMES}",
     ),
     Guard(
@@ -144,8 +144,8 @@ GUARDS = [
     Guard(
         "bytes that are no UTF-8 are read as Latin-1",
         "storage/likeness.py",
-        '        return data.decode("latin-1")\n',
-        "        return text\n",
+        "    return _OLD_BYTES.sub(_from_latin_1, unquote",
+        "    return _ENCODED.sub(_from_latin_1, unquote",
         f"{LIKENESS} {NAMES}",
     ),
     Guard(
@@ -158,7 +158,7 @@ GUARDS = [
     Guard(
         "names that are there are compared with those that aren't",
         "storage/search.py",
-        "        self._compare(seen)\n",
+        "        if names:\n            self._compare(names)\n",
         "",
         f"{LIKENESS} {NAMES} -k own",
     ),
@@ -341,8 +341,8 @@ GUARDS = [
     Guard(
         "the whole speaks for an area only if it is proven itself",
         "storage/proof.py",
-        " or self.sample.on_trust or self.whole.is_proven:\n",
-        " or self.sample:\n",
+        '        return "" if self.whole.is_proven and not self.sample.may_hide else',
+        '        return "" if not self.sample.may_hide else',
         f"{PROOF} {DISK}",
     ),
     Guard(
@@ -397,14 +397,14 @@ GUARDS = [
     Guard(
         "nothing is taken on trust where rows may be hidden",
         "witnesses.py",
-        "        tracks.may_be_hidden() if not newest else False,\n",
+        "        tracks.may_be_hidden(views_too=not newest),\n",
         "        False,\n",
         f"{AREAS} -k row_level",
     ),
     Guard(
         "an empty folder that hidden tracks may be in is left alone",
         "witnesses.py",
-        "    if tracks.may_be_hidden():\n",
+        "    if not numbered or sample.may_hide:\n",
         "    if not numbered:\n",
         f"{AREAS} -k hidden",
     ),
@@ -418,8 +418,8 @@ GUARDS = [
     Guard(
         "an area that was refused in one part isn't proven by another",
         "storage/proof.py",
-        "            frozenset(sorted((self.proven | other.proven) - refused.keys())[:NAMED]),\n",
-        "            frozenset(self.proven | other.proven),\n",
+        "(self.proven | other.proven) - refused.keys()",
+        "(self.proven | other.proven)",
         f"{PROOF} {PARTS}",
     ),
     Guard(

@@ -71,7 +71,7 @@ def test_when_every_thread_hangs_the_rest_is_given_up(released: threading.Event)
 
     done = Lookers(threads=3, timeout_seconds=AT_ONCE).run(do, list(range(1000)))
     assert done == [(task, None) for task in range(1000)]
-    assert sorted(started) == list(range(30))
+    assert len(started) <= 33
 
 
 def test_a_task_that_is_answered_now_and_then_is_not_given_up() -> None:

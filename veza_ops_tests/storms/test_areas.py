@@ -303,6 +303,78 @@ def test_on_a_new_platform_only_what_is_configured_is_taken_on_trust(scene: Scen
     scene.assert_all_is_well()
 
 
+@pytest.mark.parametrize("written", ["uploads//shard/7", "./uploads/shard/7", "uploads/x/../shard/./7"])
+def test_tracks_that_are_written_in_another_form_speak_for_their_folder_too(scene: Scene, written: str) -> None:
+    playable(scene.library, "uploads/a", 30)
+    playable(scene.library, written, 3, content=None, age=timedelta(days=90))
+    (scene.library.root / "uploads/shard/7").mkdir(parents=True)
+    slow = scene.library.add(f"{written}/slow.flac")
+    scene.remember()
+    assert_left(scene, slow, scene.run(), "shard/7 is empty, where playable tracks")
+
+
+@pytest.mark.parametrize("areas", [1, 6], ids=["few", "many"])
+def test_in_a_large_table_they_do_so_as_well(scene: Scene, areas: int) -> None:
+    """More newer tracks than are read of all, so that the database has to search for those of an area."""
+    playable(scene.library, "uploads//a", 60)
+    for area in range(areas):
+        playable(scene.library, f"area{area}//old", 3, content=None, age=timedelta(days=90))
+        scene.library.write(f"area{area}/left-over.flac")
+        scene.library.add(f"area{area}/slow.flac")
+    scene.remember()
+    result = scene.run(storage={"sample_size": 1})
+    assert counts(result)["unverifiable"] == areas
+    scene.assert_all_is_well()
+
+
+def test_tracks_of_a_folder_of_the_path_map_do_not_speak_for_the_area_around_it(scene: Scene) -> None:
+    playable(scene.library, "uploads/inner", 60)
+    playable(scene.library, "b/inner", 60)
+    playable(scene.library, "b/old", 3, content=None, age=timedelta(days=90))
+    playable(scene.library, "uploads/old", 3, age=timedelta(days=90))
+    scene.library.write("b/old/left-over.flac")
+    slow = scene.library.add("b/old/slow.flac")
+    scene.remember()
+    path_map = {f"/app/{name}": str(scene.library.root / name / "inner") for name in ("uploads", "b")}
+    result = scene.run(storage={"sample_size": 1, "path_map": path_map})
+    assert_left(scene, slow, result, "only 0 of the 1")
+
+
+def test_where_the_newest_tracks_are_all_in_an_object_store_older_ones_prove_the_disk(scene: Scene) -> None:
+    for number in range(60):
+        scene.library.add(f"s3://bucket/{number}", status="ready", age=timedelta(minutes=number))
+    scene.remember()
+    assert counts(scene.run(storage={"sample_size": 1}))["marked_failed"] == len(scene.ghosts)
+    scene.assert_all_is_well()
+
+
+@pytest.mark.parametrize("written", ["/app/Uploads/slow.flac", "/app/uploads%20/slow.flac", "/APP/uploads/slow.flac"])
+def test_a_path_that_is_like_one_of_the_path_map_is_not_proven_by_its_neighbours(scene: Scene, written: str) -> None:
+    elsewhere = scene.library.root / "elsewhere"
+    for number in range(3):
+        scene.library.add(f"{elsewhere}/{number}.flac", status="ready", content=b"music")
+    slow = scene.library.add(written)
+    scene.remember()
+    result = scene.run(storage={"path_map": {"/app/uploads": str(scene.library.root)}})
+    assert_left(scene, slow, result, "may mean to be")
+
+
+def test_a_row_that_nobody_can_make_sense_of_costs_itself_alone(scene: Scene) -> None:
+    for path in ("uploads/&#" + "9" * 5000 + ";.mp3", "uploads/" + "e\u0301" * 9000, "a/" * 9000, "?" * 9000, '"   "'):
+        scene.library.add(path)
+    scene.remember()
+    assert counts(scene.run())["unverifiable"] == 5
+    scene.assert_all_is_well()
+
+
+def test_areas_that_nothing_proves_are_named_though_nothing_is_wrong_with_them(scene: Scene) -> None:
+    scene.library.add("/tmp/veza-upload-8c1f/blob.mp3")
+    result = scene.run()
+    said = proven(result)
+    assert (said.passed, said.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "Left alone: in /tmp" in (said.description or "")
+
+
 def restrict(library: Library, condition: str) -> None:
     """From now on, veza-ops sees no other rows."""
     library.execute("DROP ROLE IF EXISTS restricted")
@@ -325,6 +397,24 @@ def test_where_row_level_security_may_hide_the_playable_tracks_nothing_is_taken_
         config["tracks_table"] = "visible"
     result = scene.run(database=config)
     assert "row-level security may hide the playable tracks" in failure(result)
+    scene.assert_nothing_changed()
+
+
+def test_an_area_whose_tracks_may_be_hidden_is_not_covered_by_the_whole(scene: Scene) -> None:
+    playable(scene.library, "uploads/a", 5)
+    playable(scene.library, "b", 5, content=None)
+    scene.library.write("b/left-over.flac")
+    restrict(scene.library, "status IN ('processing', 'failed') OR file_path ~ '^uploads/a'")
+    slow = scene.library.add("b/slow.flac")
+    scene.remember()
+    url = scene.library.url.replace("postgres:@", "restricted:@")
+    assert_left(scene, slow, scene.run(database={"url": url}), "row-level security may hide")
+
+
+def test_a_view_that_shows_no_playable_track_makes_no_new_platform(scene: Scene) -> None:
+    scene.library.execute("CREATE VIEW stuck AS SELECT * FROM tracks WHERE status IN ('processing', 'failed')")
+    result = scene.run(database={"tracks_table": "stuck"})
+    assert "the view that is read leaves them out" in failure(result)
     scene.assert_nothing_changed()
 
 
