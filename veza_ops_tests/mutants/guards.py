@@ -439,15 +439,15 @@ GUARDS = [
     Guard(
         "the sample is of tracks that listeners can play",
         "tracks/table.py",
-        '        return [status.not_in(words), self.table.c.file_path != "", *self._not_deleted()]\n',
-        '        return [self.table.c.file_path != "", *self._not_deleted()]\n',
+        "        return [status.not_in(sorted(words)), self",
+        "        return [self",
         f"{TABLE} -k sample",
     ),
     Guard(
         "statuses are compared in any letter case",
         "tracks/table.py",
-        '        status = sa.func.lower(sa.collate(sa.cast(self.table.c.status, sa.Text), "C"))\n',
-        "        status = sa.cast(self.table.c.status, sa.Text)\n",
+        "        if {row.status.lower() for row in rows} & self._words:\n",
+        "        if not self:\n",
         f"{AREAS} -k need_have",
     ),
     Guard(

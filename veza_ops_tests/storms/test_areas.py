@@ -235,7 +235,7 @@ def test_one_in_ten_of_the_sample_may_be_lost(scene: Scene, lost: int) -> None:
         scene.assert_nothing_changed()
 
 
-@pytest.mark.parametrize("status", ["cancelled", "FAILED", "Deleted", "draft", "Queued"])
+@pytest.mark.parametrize("status", ["cancelled", "FAILED", "Deleted", "draft", "qUEued"])
 def test_tracks_that_need_have_no_file_are_not_asked_for_one(scene: Scene, status: str) -> None:
     playable(scene.library, "uploads", 25, content=None, status=status)
     scene.library.execute("UPDATE tracks SET status = 'completed' WHERE status = 'ready'")
