@@ -53,8 +53,8 @@ GUARDS = [
     Guard(
         "a name that no file can have is not missing",
         "storage/disk.py",
-        "    is_long = len(name) > LONGEST",
-        "    is_long = name == LONGEST",
+        "    is_long = len(name) > LONGEST or",
+        "    is_long = not name and",
         f"{LOOK} {NAMES}",
     ),
     Guard(
@@ -144,8 +144,8 @@ GUARDS = [
     Guard(
         "bytes that are no UTF-8 are read as Latin-1",
         "storage/likeness.py",
-        "    return _OLD_BYTES.sub(_from_latin_1, unquote",
-        "    return _ENCODED.sub(_from_latin_1, unquote",
+        '.decode("latin-1")',
+        '.decode("utf-8", "replace")',
         f"{LIKENESS} {NAMES}",
     ),
     Guard(
@@ -160,7 +160,7 @@ GUARDS = [
         "storage/search.py",
         "        if names:\n            self._compare(names)\n",
         "",
-        f"{LIKENESS} {NAMES} -k own",
+        f"{LIKENESS} -k another_row",
     ),
     Guard(
         "an unfinished upload is waited for",
@@ -186,8 +186,8 @@ GUARDS = [
     Guard(
         "an upload is waited for as long as the run's threshold says",
         "cleanup/rules.py",
-        "    looks = Looking(files, learned, database, sweep.age_seconds).at(tracks)\n",
-        "    looks = Looking(files, learned, database).at(tracks)\n",
+        "orphan_message(threshold), sample, threshold.total_seconds())",
+        "orphan_message(threshold), sample)",
         f"{NAMES} -k threshold",
     ),
     Guard(
