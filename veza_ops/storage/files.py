@@ -14,8 +14,9 @@ from veza_ops.storage.layout import Layout, Place
 from veza_ops.storage.look import LONGEST, PRESENT, Area, Look, Verdict, shown, unverifiable
 from veza_ops.storage.many import Beat, Lookers
 from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
-from veza_ops.storage.search import Search, Wanted
+from veza_ops.storage.search import Search
 from veza_ops.storage.walk import Stored, walk
+from veza_ops.storage.wanted import Wanted
 
 AN_HOUR = 3600.0
 
