@@ -1,4 +1,4 @@
-"""The tracks table: which rows are stale, how they are read in batches, and the guarded writes. All the SQL is here.
+"""The tracks table: which rows are stale, how they are read in batches, and the guarded writes.
 
 The table is Veza's: its types are read from the database, and nothing but ``status``, ``status_message`` and
 ``updated_at`` of single rows is ever written. The caller owns the transaction; a function returns what it found
