@@ -118,16 +118,10 @@ class Layout:
                 return self._below(_join(target, path[len(prefix.rstrip("/")) :]))
         place = self._below(path)
         if not place.area.covered:
-            folded = parts_of(path)
-            for configured, parts in self._folded_tops.items():
-                if folded[: len(parts)] == parts:
+            for configured in filter(None, (self.top, *self.targets)):
+                if _is_like_one_within(path, configured):
                     return unverifiable(f"the path is not within {configured!r} as it stands, but may mean to be")
         return place
-
-    @cached_property
-    def _folded_tops(self) -> dict[str, tuple[str, ...]]:
-        """The root and the prefixes of the path map, folded."""
-        return {top: parts_of(top) for top in (self.top, *self.targets) if top.strip("/")}
 
     @property
     def tops(self) -> list[str]:
@@ -182,6 +176,15 @@ def may_be_absolute(path: str) -> bool:
     """Whether a path without a slash in front may be meant as an absolute one."""
     is_ordinary = path[0].isalnum() and not any(character in path for character in ":%&")
     return not is_ordinary and is_absolute(path)
+
+
+def _is_like_one_within(path: str, folder: str) -> bool:
+    """Whether the way to `folder` is how `path` may begin that isn't within it."""
+    try:
+        parts = parts_of(folder)
+        return parts == parts_of(path)[: len(parts)] != ()
+    except ValueError:  # it leads above the top of all folders, whatever that means
+        return True
 
 
 def split(path: str) -> tuple[str, str]:
