@@ -62,6 +62,11 @@ def test_after_a_task_that_hangs_another_thread_goes_on(released: threading.Even
     assert seen[0] not in {seen[task] for task in range(1, 10)}
 
 
+def test_where_all_threads_there_may_be_hang_others_take_their_place(released: threading.Event) -> None:
+    done = Lookers(threads=1, timeout_seconds=AT_ONCE).run(lambda task, _: task or released.wait(), list(range(5)))
+    assert done == [(0, None), *((task, task) for task in range(1, 5))]
+
+
 def test_when_every_thread_hangs_the_rest_is_given_up(released: threading.Event) -> None:
     started: list[int] = []
 

@@ -210,6 +210,15 @@ def test_twenty_tracks_of_one_file_are_one_witness(scene: Scene) -> None:
     assert_left(scene, ghost, scene.run(), "only 0 of the 5")
 
 
+def test_one_file_of_many_tracks_does_not_outvote_those_that_are_lost(scene: Scene) -> None:
+    for number in range(20):
+        scene.library.add("uploads/jingle.flac", status="ready", age=timedelta(minutes=number), content=b"music")
+    playable(scene.library, "uploads/a", 5, content=None, age=timedelta(days=9))
+    scene.remember()
+    assert "only 1 of the 6" in failure(scene.run())
+    scene.assert_nothing_changed()
+
+
 @pytest.mark.parametrize("file_path", [".", "uploads", "playable/"])
 def test_a_folder_is_no_witness(scene: Scene, file_path: str) -> None:
     scene.library.execute("UPDATE tracks SET file_path = :path WHERE status = 'ready'", path=file_path)
