@@ -28,6 +28,7 @@ _PLAIN = {ord(each): each.lower() if each.isprintable() and each not in f"+ {_QU
 _PLAIN[ord("\n")] = "\n"
 _SEPARATORS = re.compile(r"[/\\]+")
 _ABSOLUTE = re.compile(r"(?:file:)*(?:[/\\]|[a-z][a-z0-9+.-]*:[/\\]|(?:blob|data|urn|magnet|ipfs):)")
+_FILE = re.compile(r"^(?:file:)+")
 _EXTENSION = re.compile(r"\.\w{1,5}$")
 _DISGUISES = 16
 """So many layers are taken off a name; nobody writes more."""
@@ -76,7 +77,7 @@ def parts_of(path: str) -> tuple[str, ...]:
     # Each name by itself, so that one of nothing but white space is a name all the same.
     folded = "/".join((_folded(name) or _NOTHING) if name else "" for name in path.split("/"))
     parts: list[str] = []
-    for part in (each.removeprefix("file:") for each in _SEPARATORS.split(folded)):
+    for part in (_FILE.sub("", each) for each in _SEPARATORS.split(folded)):
         if part == "..":
             if not parts:
                 raise ValueError(path)

@@ -130,7 +130,7 @@ GUARDS = [
     Guard(
         "file: before a name is a likeness",
         "storage/likeness.py",
-        '(each.removeprefix("file:") for each in _SEPARATORS.split(folded))',
+        '(_FILE.sub("", each) for each in _SEPARATORS.split(folded))',
         "_SEPARATORS.split(folded)",
         f"{LIKENESS} {NAMES}",
     ),
