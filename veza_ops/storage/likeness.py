@@ -129,7 +129,11 @@ def _squeezed(text: str) -> str:
 
 def _undisguised(text: str) -> str:
     """One layer of encodings taken off, in one letter case and Unicode form."""
-    text = _ENCODED.sub(_decoded, unicodedata.normalize("NFKC", _OLD_BYTES.sub(_from_latin_1, text)))
+    text = unicodedata.normalize("NFKC", _OLD_BYTES.sub(_from_latin_1, text))
+    for _ in range(_DISGUISES):  # all of it, or an entity with an encoded character would be read as another one
+        before, text = text, _ENCODED.sub(_decoded, text)
+        if text == before:
+            break
     with suppress(ValueError):  # the number of a character that nobody can count to
         text = html.unescape(text)
     text = unicodedata.normalize("NFKC", text).casefold()

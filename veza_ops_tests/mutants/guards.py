@@ -95,8 +95,8 @@ GUARDS = [
     Guard(
         "percent-encoding is a likeness",
         "storage/likeness.py",
-        "    text = _ENCODED.sub(_decoded, unicodedata",
-        "    text = _OLD_BYTES.sub(_decoded, unicodedata",
+        "before, text = text, _ENCODED.sub(_decoded, text)",
+        "before, text = text, text",
         f"{LIKENESS} {NAMES}",
     ),
     Guard(
