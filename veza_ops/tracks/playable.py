@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from os.path import commonprefix
 from typing import Any, cast
 
@@ -144,7 +145,7 @@ class PlayableTracks:
             return False
         return True
 
-    @property
+    @cached_property
     def _takes_any_name(self) -> bool:
         encoding = self.connection.scalar(sa.select(sa.func.current_setting("server_encoding")))
         return encoding in _TAKES_ANY_NAME
