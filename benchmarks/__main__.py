@@ -258,8 +258,8 @@ def _parts(stats: pstats.Stats) -> list[tuple[str, float]]:
         "finding: the layout of the batches, the sample": of("cleanup", "rules.py", "find_stale"),
         "reading the rows": of("tracks", "table.py", "read"),
         "looking at the files, both times, with the proofs": of("cleanup", "rules.py", "check", "check_again"),
-        "the guarded write": of("tracks", "table.py", "_write"),
-        "the evidence": of("veza_ops", "evidence.py", "write"),
+        "the guarded write": of("tracks", "writing.py", "write"),
+        "the evidence": of("veza_ops", "places.py", "write_new"),
         "handing rows from step to step": of("storage", "upath_io_manager.py", "handle_output", "load_input"),
         "Dagster's events": of("methods", "event_methods.py", "handle_new_event"),
     }

@@ -20,11 +20,10 @@ import dagster as dg
 import psutil
 import requests
 from dagster_graphql import DagsterGraphQLClient
-from upath import UPath
 
 from demo.processes import PATIENCE_SECONDS, stop_all
 from demo.veza import Veza
-from veza_ops.evidence import UNVERIFIABLE, Evidence, read
+from veza_ops.evidence import UNVERIFIABLE, read
 
 PROJECT = Path(__file__).parent.parent
 JOB = "cleanup_orphan_tracks"
@@ -122,9 +121,9 @@ class Pipeline:
         [record] = self.instance.fetch_observations(dg.AssetKey("tracks"), limit=1).records
         assert record.asset_observation is not None
         metadata: Mapping[str, Any] = record.asset_observation.metadata
-        names = ("stale", "present", "missing", "unverifiable", "raced", "marked_failed")
-        evidence = Evidence(UPath(self.instance.storage_directory()), record.run_id)
-        lists = evidence.files(UNVERIFIABLE) if evidence.of_run.is_dir() else []
+        names = ("stale", "present", "missing", "unverifiable", "raced", "refused", "marked_failed")
+        place = metadata.get("unverifiable_list")  # of an earlier cleanup, if its list was the same
+        lists = sorted(Path(str(place.value)).glob(f"{UNVERIFIABLE}-*.jsonl")) if place else []
         reasons = {row["id"]: row["why"] for path in lists for row in read(str(path))}
         return Cleanup({name: metadata[name].value for name in names}, reasons, log)
 

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from veza_ops.cleanup.checks import library_health
 from veza_ops.cleanup.job import EVERY_HOUR
-from veza_ops.cleanup.ops import FindConfig, MarkConfig, find_stale_tracks, mark_orphans_failed
+from veza_ops.cleanup.ops import SETTLE_SECONDS, FindConfig, MarkConfig, find_stale_tracks, mark_orphans_failed
 from veza_ops.definitions import Model, build_defs, reference, resource_types, with_defaults
 from veza_ops.errors import ConfigurationError
 from veza_ops.executors import IN_ONE_PROCESS, chosen_in_run_config, installed
@@ -92,6 +92,11 @@ class VezaOps(dg.Component, dg.Model, dg.Resolvable):
     on_load: bool = Field(default=True, description="Whether it runs whenever the code location is loaded.")
     age_threshold_minutes: int = _as_in(FindConfig, "age_threshold_minutes")
     batch_size: int = _as_in(FindConfig, "batch_size")
+    quiet_minutes: int = _as_in(FindConfig, "quiet_minutes")
+    settle_seconds: int = Field(
+        default=SETTLE_SECONDS,
+        description="Seconds between the two looks at a file, in the runs of the schedule and the sensor.",
+    )
     dry_run: bool = _as_in(MarkConfig, "dry_run")
     executor: dict[str, Any] = Field(
         default_factory=lambda: dict(IN_ONE_PROCESS),
@@ -106,7 +111,9 @@ class VezaOps(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - the hook's signature
         """Dagster's hook: the inventory as set here. Raises ConfigurationError."""
         _require_cron(self.schedule.cron)
-        find = _set(FindConfig, {"age_threshold_minutes": self.age_threshold_minutes, "batch_size": self.batch_size})
+        names = "age_threshold_minutes", "batch_size", "quiet_minutes"
+        find = _set(FindConfig, {name: getattr(self, name) for name in names})
+        _set(MarkConfig, {"settle_seconds": self.settle_seconds})  # within its bounds, or it is refused here
         mark = _set(MarkConfig, {"dry_run": self.dry_run})
         return build_defs(
             find=_configured(find_stale_tracks, find),
@@ -121,6 +128,7 @@ class VezaOps(dg.Component, dg.Model, dg.Resolvable):
             cron=self.schedule.cron,
             scheduled=self.schedule.enabled,
             on_load=self.on_load,
+            settle_seconds=self.settle_seconds,
             resources={name: _set(kind, getattr(self, name))() for name, kind in resource_types().items()},
         )
 

@@ -16,7 +16,7 @@ from veza_ops.cleanup import asset as tracks
 from veza_ops.cleanup.checks import library_health
 from veza_ops.cleanup.job import EVERY_HOUR, cleanup_graph, cleanup_schedule
 from veza_ops.cleanup.loads import load_sensor
-from veza_ops.cleanup.ops import find_stale_tracks, mark_orphans_failed
+from veza_ops.cleanup.ops import SETTLE_SECONDS, find_stale_tracks, mark_orphans_failed
 from veza_ops.executors import chosen_in_run_config
 from veza_ops.history.job import prune_history, prune_schedule
 from veza_ops.resources import Alerts, Database, EvidenceStore, History, Storage
@@ -76,6 +76,7 @@ def build_defs(
     cron: str = EVERY_HOUR,
     scheduled: bool = True,
     on_load: bool = True,
+    settle_seconds: int = SETTLE_SECONDS,
     resources: Mapping[str, Resource] | None = None,
 ) -> dg.Definitions:
     """The inventory, made anew, in which another code location may have some parts otherwise."""
@@ -87,11 +88,11 @@ def build_defs(
         asset_checks=[checks, files_health],
         jobs=[cleanup, undo, audit, prune],
         schedules=[
-            cleanup_schedule(cleanup, cron=cron, on=scheduled),
+            cleanup_schedule(cleanup, cron=cron, on=scheduled, settle_seconds=settle_seconds),
             audit_schedule(audit),
             prune_schedule(prune),
         ],
-        sensors=[load_sensor(cleanup, on=on_load), alert_on_trouble],
+        sensors=[load_sensor(cleanup, on=on_load, settle_seconds=settle_seconds), alert_on_trouble],
         resources={name: kind() for name, kind in resource_types().items()} if resources is None else resources,
     )
 

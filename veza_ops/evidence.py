@@ -1,35 +1,42 @@
 """Evidence: every row that a run changed or couldn't verify, written down in full, outside Veza's database.
 
-One file of JSON lines for each part of a batch that was written, in the run's own folder of Dagster's storage (or
-wherever `folder` says). A file is on disk before the change it tells of is committed: a change without evidence can't
-be.
+Files of JSON lines in the run's own folder of Dagster's storage (or wherever `folder` says). What a run is about to
+change is on disk before it changes anything, and what it has changed is confirmed once that is committed. What is left
+unconfirmed was cut off in between: whether it came to pass, the rows themselves tell.
 """
 
 from __future__ import annotations  # so that the loading of UPath waits until there is a file to write
 
 import json
-import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
-from typing import Any
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
 import orjson
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.looks import Judged
-from veza_ops.tracks.row import Change
+from veza_ops.places import write_new
+from veza_ops.tracks.row import Change, Judged
 
 MARKED = "marked"
 """Rows that the run marked failed, with their values before and after."""
+MARKING = "marking"
+"""Rows that the run was about to mark, before that was confirmed."""
 WOULD_MARK = "would_mark"
 """Rows that a dry run would have marked failed."""
+REFUSED = "refused"
+"""Rows that the database wouldn't change, and why."""
 RESTORED = "restored"
 """Rows that the undo put back to processing, with their values before and after."""
+RESTORING = "restoring"
+"""Rows that the undo was about to put back, before that was confirmed."""
 UNVERIFIABLE = "unverifiable"
 """Rows that were left alone because nobody could look at their file."""
+
+_ID_OF_A_RUN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 
 
 @dataclass(frozen=True)
@@ -49,31 +56,23 @@ class Evidence:
 
         Raises ConfigurationError when the folder can't be written to.
         """
-        path = self.of_run
         try:
-            self.of_run.mkdir(parents=True, exist_ok=True)
-            path = self._new(f"{kind}-{batch:05}")
-            with path.open("wb") as file:
-                file.writelines(map(_line, rows))
-                file.flush()
-                if path.protocol in ("", "file"):  # an object store has stored what it was given once it is closed
-                    os.fsync(file.fileno())
-                    _sync_folder(self.of_run.path)
+            return write_new(self.of_run, f"{kind}-{batch:05}", map(_line, rows))
         except OSError as error:
             raise ConfigurationError(
-                f"The evidence of this run can't be written to {path}: {error.strerror or error}. Without it "
+                f"The evidence of this run can't be written to {self.of_run}: {error.strerror or error}. Without it "
                 "nothing is changed. Give evidence.folder a place that this process may write to."
             ) from None
-        return path
 
-    def _new(self, name: str) -> upath.UPath:
-        """A file that wasn't there: a step that is tried again must not write over what was committed before."""
-        for number in count():
-            path = self.of_run / f"{name}{f'.{number}' if number else ''}.jsonl"
-            with suppress(FileExistsError):
-                path.touch(exist_ok=False)
-                break
-        return path
+    def confirm(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write down what has been changed. Raises ConfigurationError, which says what is left to go by."""
+        try:
+            write_new(self.of_run, f"{kind}-{batch:05}", map(_line, rows))
+        except OSError as error:
+            raise ConfigurationError(
+                f"What this run has just changed can't be confirmed in {self.of_run}: {error.strerror or error}. It is "
+                "listed there as what was to be changed, and can be undone by that. Make room for the next run."
+            ) from None
 
     def files(self, kind: str, batch: int | None = None) -> list[upath.UPath]:
         """The run's files of one kind: those of one batch, or batch by batch.
@@ -86,8 +85,23 @@ class Evidence:
         except OSError as error:
             raise _unreadable(self.of_run, error) from None
 
+    def drop(self, *paths: upath.UPath) -> None:
+        """Remove files that have nothing more to say. Raises ConfigurationError."""
+        try:
+            for path in paths:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unreadable(self.of_run, error) from None
+
+    @property
+    def is_of_a_run(self) -> bool:
+        """Whether a run can have this id, which makes part of a path."""
+        return _ID_OF_A_RUN.fullmatch(self.run_id) is not None
+
     def require(self) -> None:
-        """Raises ConfigurationError when the run left no evidence here."""
+        """Raises ConfigurationError for an id that no run has, and when the run left no evidence here."""
+        if not self.is_of_a_run:
+            raise ConfigurationError("find_marked_tracks.run_id is no run's id: copy it from the run's page.")
         if not self.of_run.is_dir():
             raise ConfigurationError(
                 f"There is no evidence of run {self.run_id} in {self.folder}. Check the run id; set evidence.folder if "
@@ -108,31 +122,72 @@ def _line(row: Mapping[str, Any]) -> bytes:
         return json.dumps(row).encode() + b"\n"
 
 
-def _sync_folder(path: str) -> None:
-    """Have the folder itself know its new file after a power cut."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def digest(rows: Iterable[Mapping[str, Any]]) -> int:
+    """A number that stands for these rows, in whatever order; those of two lists add up to that of both."""
+    return sum(int.from_bytes(blake2b(_line(row), digest_size=8).digest()) for row in rows)
 
 
 def read(path: str) -> Iterator[dict[str, Any]]:
-    """The rows of one file of evidence, with whatever types they were written with.
+    """The rows of one file of evidence, with whatever types they were written with; damaged lines are left out.
 
-    A last line that was cut off is left out: a write that died there was never committed. Raises ConfigurationError
-    when the file can't be read.
+    Raises ConfigurationError when the file can't be read.
     """
+    return (row for row in _read(path) if row is not None)
+
+
+def _read(path: str) -> Iterator[dict[str, Any] | None]:
+    """Each line; None for a damaged one. A last line that was cut off is none: its write came to nothing."""
     try:
         with upath.UPath(path).open("rb") as file:
-            yield from (json.loads(line) for line in file if line.endswith(b"\n"))
+            yield from (_row(line) for line in file if line.endswith(b"\n"))
     except OSError as error:
         raise _unreadable(path, error) from None
 
 
-def read_changes(path: str) -> dict[str, Change]:
-    """The changes that a file of evidence tells of, by the track's id. Raises ConfigurationError as `read` does."""
-    return {row["id"]: Change(**{name: row[name] for name in Change._fields}) for row in read(path)}
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+class Changes(NamedTuple):
+    """What a file of evidence tells of."""
+
+    by_id: dict[str, Change]
+    damaged: int = 0
+    """Lines that nobody can make sense of."""
+    foreign: int = 0
+    """Lines that are of another table."""
+
+
+def read_changes(path: str, table: str) -> Changes:
+    """The changes of `table` that a file tells of. Raises ConfigurationError as `read` does.
+
+    Files from before evidence named its table are taken for this one's.
+    """
+    by_id: dict[str, Change] = {}
+    damaged = foreign = 0
+    for row in _read(path):
+        if row is not None and row.get("table", table) != table:
+            foreign += 1
+        elif change := _change(row):
+            by_id[change.id] = change
+        else:
+            damaged += 1
+    return Changes(by_id, damaged, foreign)
+
+
+_MAY_BE_NULL = {"status_message_before", "updated_at_before", "status_message_after", "updated_at_after"}
+
+
+def _change(row: dict[str, Any] | None) -> Change | None:
+    if row is None or not row.keys() >= set(Change._fields):
+        return None
+    values = {name: row[name] for name in Change._fields}
+    is_sound = all(isinstance(value, str) or (value is None and name in _MAY_BE_NULL) for name, value in values.items())
+    return Change(**values) if is_sound else None
 
 
 def entry(judged: Judged) -> dict[str, Any]:

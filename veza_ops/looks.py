@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from veza_ops.storage.files import AN_HOUR, Files, whole_reason
 from veza_ops.storage.look import Area, Gone, Verdict, shown
 from veza_ops.storage.proof import Proof, Sample, Witnesses
-from veza_ops.tracks.row import Track
+from veza_ops.tracks.row import Judged, Track
 from veza_ops.witnesses import draw_for, occupied
 
 if TYPE_CHECKING:  # loads SQLAlchemy
@@ -19,13 +19,6 @@ Transaction = Callable[[], AbstractContextManager["Tracks"]]
 
 LISTED = 100
 """Rows of a kind that a page shows; the whole list is in the evidence."""
-
-
-class Judged(NamedTuple):
-    """A row, and the reason for what was found of it or done with it."""
-
-    track: Track
-    reason: str
 
 
 @dataclass(frozen=True)

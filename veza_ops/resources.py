@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr
 from pydantic.config import JsonDict
 
 from veza_ops.evidence import Evidence
+from veza_ops.places import lasting
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.tracks.row import NOT_PLAYABLE
@@ -88,18 +89,20 @@ class Database(dg.ConfigurableResource[Any]):
         DatabaseUnavailableError when the server can't be reached or cuts the connection, DatabaseRefusedError for what
         it will not do, TracksTableError for a table that can't serve. No message holds the password.
         """
+        from veza_ops.tracks.address import parse_url  # noqa: PLC0415 - loads the driver
         from veza_ops.tracks.database import create_engine, plain_errors  # noqa: PLC0415 - loads SQLAlchemy
         from veza_ops.tracks.preflight import preflight  # noqa: PLC0415 - the same
         from veza_ops.tracks.table import Tracks  # noqa: PLC0415 - the same
 
+        address = parse_url(self.url)
         if self._engine is None:
             self._engine = create_engine(
-                self.url,
+                address,
                 connect_timeout_seconds=self.connect_timeout_seconds,
                 statement_timeout_seconds=self.statement_timeout_seconds,
                 lock_timeout_seconds=self.lock_timeout_seconds,
             )
-        with plain_errors(self._engine.url), self._engine.begin() as connection:
+        with plain_errors(address), self._engine.begin() as connection:
             if self._table is None:
                 self._table = preflight(connection, schema=self.db_schema, name=self.tracks_table, writable=writable)
             yield Tracks(self._table, connection, tuple(self.not_playable))
@@ -140,13 +143,19 @@ class EvidenceStore(dg.ConfigurableResource[Any]):
 
     folder: str = Field(
         default="",
-        description="Folder, or address of an object store, for the lists of changed rows. Empty: each run's own "
-        "folder in Dagster's storage.",
+        description="Absolute folder, or address of an object store, for the lists of changed rows. Empty: each run's "
+        "own folder in Dagster's storage.",
     )
 
+    def require(self) -> None:
+        """Raises ConfigurationError for a folder that doesn't last."""
+        if self.folder.strip():
+            lasting(self.folder)
+
     def of_run(self, run_id: str, instance: dg.DagsterInstance) -> Evidence:
-        """The evidence of one run."""
-        return Evidence(upath.UPath(self.folder or instance.storage_directory()), run_id)
+        """The evidence of one run. Raises ConfigurationError for a folder that doesn't last."""
+        folder = lasting(self.folder) if self.folder.strip() else upath.UPath(instance.storage_directory())
+        return Evidence(folder, run_id)
 
 
 class History(dg.ConfigurableResource[Any]):

@@ -1,5 +1,6 @@
 """What the steps of every job share: how they fail and are tried again, and what they show on the run page."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,9 +9,9 @@ import dagster as dg
 
 from veza_ops.errors import StorageNotProvenError, VezaOpsError
 from veza_ops.findings import of_refusal, report
-from veza_ops.looks import Judged
+from veza_ops.storage.look import brief
 from veza_ops.storage.proof import Proof
-from veza_ops.tracks.row import age_hours
+from veza_ops.tracks.row import Judged, age_hours
 
 NOT_CONFIGURED = "No database is configured, so there is nothing to do: set VEZA_DATABASE_URL (or database.url)."
 
@@ -52,10 +53,10 @@ def table(rows: Sequence[Judged], now: str) -> dg.TableMetadataValue:
         [
             dg.TableRecord(
                 {
-                    "id": track.id,
-                    "file_path": track.file_path or "",
-                    "age_hours": round(age_hours(track.created_at, now), 1),
-                    "reason": reason,
+                    "id": brief(track.id),
+                    "file_path": brief(track.file_path or ""),
+                    "age_hours": round(age, 1) if (age := age_hours(track.created_at, now)) < math.inf else "infinite",
+                    "reason": brief(reason),
                 }
             )
             for track, reason in rows

@@ -86,7 +86,7 @@ def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_fails_the_g
     said, _ = start().communicate(timeout=240)
     assert said.count("processing -> failed") == 4, said
     assert "Slow Burn       3 h      processing             left alone: its file is there" in said
-    assert "stale 6, present 1, missing 4, unverifiable 1, raced 0, marked_failed 4" in said
+    assert "stale 6, present 1, missing 4, unverifiable 1, raced 0, refused 0, marked_failed 4" in said
     assert "It changed nothing" in said
     assert "All as it should be" in said
 

@@ -1,19 +1,38 @@
-"""Evidence lasts: nothing is written over, and a file that was cut off can still be read."""
+"""Evidence lasts: nothing is written over, nobody else reads it, and what is damaged costs itself alone."""
 
 import json
+import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import upath
 
+from veza_ops.archive import Archive
 from veza_ops.errors import ConfigurationError
-from veza_ops.evidence import MARKED, Evidence, read
+from veza_ops.evidence import MARKED, MARKING, Evidence, digest, read, read_changes
+from veza_ops.places import lasting
+from veza_ops.tracks.row import Change, Track
+
+HERE = "public.tracks in veza"
 
 
 @pytest.fixture
 def evidence(tmp_path: Path) -> Evidence:
     """The evidence of a run."""
     return Evidence(upath.UPath(tmp_path), "run")
+
+
+def change(identity: str, **values: Any) -> dict[str, Any]:
+    """A change as evidence has it."""
+    before = {
+        "status_before": "processing",
+        "status_message_before": "half",
+        "updated_at_before": "2026-01-01 00:00:00",
+    }
+    after = {"status_after": "failed", "status_message_after": "orphan", "updated_at_after": "2026-01-02 00:00:00"}
+    return {"id": identity, "file_path": f"{identity}.flac", **before, **after, "table": HERE} | values
 
 
 def test_a_step_that_is_resumed_writes_over_nothing(evidence: Evidence) -> None:
@@ -31,3 +50,158 @@ def test_a_last_line_that_was_cut_off_is_left_out(evidence: Evidence) -> None:
 def test_evidence_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere\.jsonl can't be read"):
         list(read(str(tmp_path / "nowhere.jsonl")))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\x00\x00\x00",
+        b"{",
+        b"null",
+        b"[1, 2]",
+        b'{"id": "1"}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        json.dumps(change("1", id=7)).encode(),
+        json.dumps(change("1", status_message_before=["half"])).encode(),
+        json.dumps(change("1", file_path=None)).encode(),
+    ],
+    ids=range(10),
+)
+def test_a_damaged_line_costs_itself_alone(evidence: Evidence, damage: bytes) -> None:
+    path = evidence.write(MARKED, 0, [change("a"), change("b")])
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + damage + b"\n" + second)
+    told = read_changes(str(path), HERE)
+    assert (list(told.by_id), told.damaged, told.foreign) == (["a", "b"], 1, 0)
+
+
+def test_a_line_of_another_table_is_not_taken_for_one_of_this(evidence: Evidence) -> None:
+    path = evidence.write(MARKED, 0, [change("a"), change("b", table="public.tracks in staging")])
+    told = read_changes(str(path), HERE)
+    assert (list(told.by_id), told.damaged, told.foreign) == (["a"], 0, 1)
+
+
+def test_files_and_folders_are_their_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        evidence = Evidence(upath.UPath(tmp_path / "new" / "evidence"), "run")
+        path = evidence.write(MARKED, 0, [change("a")])
+    finally:
+        os.umask(before)
+    made = [path, evidence.of_run, evidence.of_run.parent, evidence.folder, evidence.folder.parent]
+    assert [stat.S_IMODE(os.stat(str(each)).st_mode) for each in made] == [0o600, 0o700, 0o700, 0o700, 0o700]
+
+
+def test_a_new_folder_is_itself_safe_from_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    evidence = Evidence(upath.UPath(tmp_path / "evidence"), "run")
+    path = evidence.write(MARKED, 0, [change("a")])
+    folders = [tmp_path, evidence.folder, evidence.folder / "run", evidence.of_run]
+    assert synced == [*map(str, folders[:3]), str(path), str(folders[3])]
+
+
+def test_what_could_not_be_written_whole_leaves_nothing_behind(evidence: Evidence) -> None:
+    def rows() -> Any:
+        yield change("a")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ConfigurationError, match="No space left on device"):
+        evidence.write(MARKED, 0, rows())
+    assert evidence.files(MARKED) == []
+
+
+@pytest.mark.parametrize(
+    "folder", ["memory://x", "data://x", "simplecache::s3://x", "https://example.org/x", "MEMORY://x"]
+)
+def test_a_place_that_does_not_last_is_refused(folder: str) -> None:
+    with pytest.raises(ConfigurationError, match="doesn't last"):
+        lasting(folder)
+
+
+@pytest.mark.parametrize("folder", ["evidence", "./evidence", "~nobody-of-this-name/evidence"])
+def test_a_folder_that_each_process_would_take_for_another_one_is_refused(folder: str) -> None:
+    with pytest.raises(ConfigurationError, match="isn't absolute"):
+        lasting(folder)
+
+
+@pytest.mark.parametrize("folder", ["~/evidence", " ~/evidence ", "file://~/evidence"])
+def test_a_tilde_is_the_home_folder(folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert str(lasting(folder).path) == f"{tmp_path}/evidence"
+
+
+def test_a_place_that_needs_a_package_names_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"gs://.*gcsfs"):
+        lasting("gs://bucket/evidence")
+
+
+def test_a_place_that_nobody_knows_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigurationError, match="postgresql://") as caught:
+        lasting("postgresql://veza:hunter2@db/veza")
+    assert "hunter2" not in str(caught.value)
+
+
+# -- all runs together ----------------------------------------------------------------------------------------------
+
+
+def marked(identity: str, **values: Any) -> Track:
+    """A track as `change` left it."""
+    track = Track(identity, f"{identity}.flac", "2025-12-31 00:00:00", "2026-01-02 00:00:00", "orphan")
+    return track._replace(**values)
+
+
+def at(tmp_path: Path, run_id: str, kind: str, *rows: dict[str, Any], age: int = 0) -> None:
+    """Write evidence of a run, so many seconds ago."""
+    path = Evidence(upath.UPath(tmp_path), run_id).write(kind, 0, rows)
+    then = path.stat().st_mtime - age
+    os.utime(str(path), (then, then))
+
+
+def test_the_message_of_the_last_run_counts(tmp_path: Path) -> None:
+    at(tmp_path, "late", MARKED, change("a", status_message_before="late"), age=1)
+    at(tmp_path, "early", MARKED, change("a", status_message_before="early"), age=2)
+    assert Archive(upath.UPath(tmp_path), HERE).messages([marked("a"), marked("b")]) == {"a": "late"}
+
+
+def test_the_message_of_the_run_that_left_the_track_so_counts_more(tmp_path: Path) -> None:
+    at(tmp_path, "early", MARKED, change("a", status_message_before="early"), age=2)
+    later = change("a", status_message_before="late", updated_at_after="2026-01-03 00:00:00")
+    at(tmp_path, "late", MARKED, later, age=1)
+    archive = Archive(upath.UPath(tmp_path), HERE)
+    assert archive.messages([marked("a")]) == {"a": "early"}
+    assert archive.messages([marked("a", updated_at="2026-06-01 00:00:00")]) == {"a": "late"}
+
+
+def test_what_was_confirmed_counts_more_than_what_was_planned(tmp_path: Path) -> None:
+    at(tmp_path, "early", MARKED, change("a", status_message_before="done"), age=2)
+    at(tmp_path, "late", MARKING, change("a", status_message_before="planned"), change("b"), age=1)
+    assert Archive(upath.UPath(tmp_path), HERE).messages([marked("a"), marked("b")]) == {"a": "done", "b": "half"}
+
+
+@pytest.mark.parametrize(
+    "other", [{"file_path": "moved.flac"}, {"table": "public.tracks in staging"}], ids=["path", "table"]
+)
+def test_the_message_of_another_track_is_not_taken(tmp_path: Path, other: dict[str, Any]) -> None:
+    at(tmp_path, "run", MARKED, change("a", **other))
+    assert Archive(upath.UPath(tmp_path), HERE).messages([marked("a")]) == {}
+
+
+def test_the_digests_of_two_lists_add_up_to_that_of_both_in_any_order() -> None:
+    rows = [{"id": str(number), "why": "nobody knows"} for number in range(5)]
+    assert digest(rows[:2]) + digest(rows[2:]) == digest(reversed(rows))
+    assert digest(rows) != digest(rows[1:])
+
+
+def test_the_change_and_the_track_as_it_was_left_are_told_from_any_other() -> None:
+    left = Change(**{name: value for name, value in change("a").items() if name in Change._fields})
+    assert left.left(marked("a"))
+    for other in ({"file_path": "b.flac"}, {"updated_at": "2026-01-02 00:00:01"}, {"status_message": "other"}):
+        assert not left.left(marked("a", **other))

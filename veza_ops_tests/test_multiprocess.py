@@ -42,6 +42,7 @@ def test_batches_run_side_by_side_in_processes_of_their_own_and_the_counts_are_r
             "missing": 7,
             "unverifiable": 1,
             "raced": 0,
+            "refused": 0,
             "marked_failed": 7,
         }
     assert {library.status(ghost) for ghost in ghosts} == {"failed"}

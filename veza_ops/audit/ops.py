@@ -12,11 +12,11 @@ from veza_ops.audit.asset import of_audit
 from veza_ops.audit.rules import Round, Unnamed, look_at, unnamed_of
 from veza_ops.evidence import entry
 from veza_ops.findings import TRACK_FILES, of_proof, report
-from veza_ops.looks import LISTED, Judged, Learned, Looking
+from veza_ops.looks import LISTED, Learned, Looking
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, refused, seconds_since_start, table
 from veza_ops.storage.proof import Proof
-from veza_ops.tracks.row import Track
+from veza_ops.tracks.row import Judged, Track
 from veza_ops.witnesses import draw
 
 MISSING, UNVERIFIABLE, UNNAMED = "audit_missing", "audit_unverifiable", "audit_unnamed"

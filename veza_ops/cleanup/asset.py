@@ -30,35 +30,42 @@ NOTHING_UNVERIFIABLE = dg.AssetCheckSpec(
 CHECKS = (NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, STORAGE_PROVEN)
 
 
-def of_stale(outcome: Outcome) -> Iterator[Finding]:
-    """What became of the stale tracks, or what a mere look at them came to."""
-    yield _orphans(outcome)
+def of_stale(outcome: Outcome, unseen: str = "") -> Iterator[Finding]:
+    """What became of the stale tracks, or what a mere look at them came to; `unseen` says why there may be more."""
+    yield _orphans(outcome, unseen)
     yield _unverifiable(outcome)
 
 
-def of_cleanup(outcome: Outcome) -> Iterator[Finding]:
+def of_cleanup(outcome: Outcome, unseen: str = "") -> Iterator[Finding]:
     """What a cleanup says of the library. A storage that it didn't need isn't judged."""
-    yield from of_stale(outcome)
+    yield from of_stale(outcome, unseen)
     if outcome.counts.stale:
         yield of_proof(outcome.proof)
 
 
-def _orphans(outcome: Outcome) -> Finding:
-    marked = outcome.counts.marked_failed
+def _orphans(outcome: Outcome, unseen: str) -> Finding:
+    marked, refused, raced = outcome.counts.marked_failed, outcome.counts.refused, outcome.counts.raced
     left = outcome.counts.missing - marked
     if left and outcome.dry_run:
         says = f"{some_tracks(left)} without a file, only looked for. The next cleanup marks them failed."
     elif left:
-        says = (
-            f"{some_tracks(left)} without a file were changed or locked by somebody else. The next cleanup looks again."
+        raced_says = "were changed or locked by somebody else. The next cleanup looks again."
+        refused_says = "can't be marked failed, since the database refuses it: see the run's refused_tracks."
+        says = " ".join(
+            f"{some_tracks(number)} without a file {words}"
+            for number, words in ((raced, raced_says), (refused, refused_says))
+            if number
         )
+    elif unseen:
+        says = unseen
     else:
         says = (
             f"No orphan is left: {some_tracks(marked)} marked failed."
             if marked
             else "No orphan is left; there was none."
         )
-    return Finding(NO_ORPHAN_LEFT, healthy=not left, says=says, certain=False, numbers={"left": left})
+    numbers = {"left": left, "refused": refused}
+    return Finding(NO_ORPHAN_LEFT, healthy=not left and not unseen, says=says, certain=False, numbers=numbers)
 
 
 def _unverifiable(outcome: Outcome) -> Finding:

@@ -43,7 +43,7 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
         files.require_root()
         for stale in found.batches:
             checked = look_through(stale, database, storage)
-            outcomes.append(rules.outcome(checked, marked=(), dry_run=True))
+            outcomes.append(rules.outcome(checked, dry_run=True))
         outcome = rules.total(outcomes)
         proof = outcome.proof | files.prove(sample, sample.areas).proof()
         (outcome.proof if found.batches else proof).require(files.layout)
@@ -54,4 +54,4 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
         )
         return
     yield of_proof(proof)
-    yield from of_stale(outcome)
+    yield from of_stale(outcome, found.unseen)

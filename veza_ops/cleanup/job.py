@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from veza_ops.cleanup.ops import check_files, report_cleanup
+from veza_ops.cleanup.ops import SETTLE_SECONDS, check_files, report_cleanup, unattended
 from veza_ops.resources import Database
 from veza_ops.runs import OURS, UNFINISHED, WRITING
 from veza_ops.steps import NOT_CONFIGURED
@@ -37,8 +37,29 @@ def cleanup_graph(find: dg.OpDefinition, mark: dg.OpDefinition) -> dg.GraphDefin
     return cleanup_orphan_tracks
 
 
-def cleanup_schedule(job: dg.JobDefinition, *, cron: str = EVERY_HOUR, on: bool = True) -> dg.ScheduleDefinition:
+def cleanup_schedule(
+    job: dg.JobDefinition, *, cron: str = EVERY_HOUR, on: bool = True, settle_seconds: int = SETTLE_SECONDS
+) -> dg.ScheduleDefinition:
     """The schedule of `job`, the cleanup; `on` unless somebody switches it."""
+
+    def cleanup_orphan_tracks_hourly(
+        context: dg.ScheduleEvaluationContext, database: Database
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        """One cleanup an hour, and none on top of another.
+
+        After downtime there is one for all the hours missed: Dagster makes up for each only if a schedule has
+        partitions.
+        """
+        if not database.is_configured:
+            yield dg.SkipReason(NOT_CONFIGURED)
+        elif busy := context.instance.get_runs(
+            dg.RunsFilter(job_name=JOB, statuses=UNFINISHED, created_after=datetime.now(UTC) - STUCK_AFTER),
+            limit=1,
+        ):
+            yield dg.SkipReason(f"Run {busy[0].run_id} of the same job is still queued or running.")
+        else:
+            yield dg.RunRequest(run_config=unattended(settle_seconds))
+
     return dg.schedule(
         job=job,
         cron_schedule=cron,
@@ -47,21 +68,3 @@ def cleanup_schedule(job: dg.JobDefinition, *, cron: str = EVERY_HOUR, on: bool 
         description=f"Cleans up {'every hour' if cron == EVERY_HOUR else 'by the clock'}. Skips while no database is "
         "configured or another cleanup is under way.",
     )(cleanup_orphan_tracks_hourly)
-
-
-def cleanup_orphan_tracks_hourly(
-    context: dg.ScheduleEvaluationContext, database: Database
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """One cleanup an hour, and none on top of another.
-
-    After downtime there is one for all the hours missed: Dagster makes up for each only if a schedule has partitions.
-    """
-    if not database.is_configured:
-        yield dg.SkipReason(NOT_CONFIGURED)
-    elif busy := context.instance.get_runs(
-        dg.RunsFilter(job_name=JOB, statuses=UNFINISHED, created_after=datetime.now(UTC) - STUCK_AFTER),
-        limit=1,
-    ):
-        yield dg.SkipReason(f"Run {busy[0].run_id} of the same job is still queued or running.")
-    else:
-        yield dg.RunRequest()

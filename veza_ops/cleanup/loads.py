@@ -15,6 +15,7 @@ import dagster as dg
 import psutil
 
 import veza_ops
+from veza_ops.cleanup.ops import SETTLE_SECONDS, unattended
 from veza_ops.resources import Database
 from veza_ops.steps import NOT_CONFIGURED
 
@@ -84,26 +85,26 @@ def current_load_id() -> str:
     return load_id(Holder.of(process), parent, _SOURCE_DIGEST)
 
 
-def load_sensor(job: dg.JobDefinition, *, on: bool = True) -> dg.SensorDefinition:
+def load_sensor(job: dg.JobDefinition, *, on: bool = True, settle_seconds: int = SETTLE_SECONDS) -> dg.SensorDefinition:
     """The sensor that starts `job`, the cleanup, for each load; `on` unless somebody switches it."""
+
+    def cleanup_orphan_tracks_on_load(
+        context: dg.SensorEvaluationContext, database: Database
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        """One cleanup for each load of the code location."""
+        load = current_load_id()
+        if not database.is_configured:
+            # The cursor stays, so that the load is still made good once there is a database.
+            yield dg.SkipReason(NOT_CONFIGURED)
+        elif context.cursor == load:
+            yield dg.SkipReason(f"This load of the code location ({load}) has had its cleanup.")
+        else:
+            context.update_cursor(load)
+            yield dg.RunRequest(run_key=load, run_config=unattended(settle_seconds))
+
     return dg.sensor(
         job=job,
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         description="Cleans up once whenever this code location is loaded: at start, after a reload, with new code.",
     )(cleanup_orphan_tracks_on_load)
-
-
-def cleanup_orphan_tracks_on_load(
-    context: dg.SensorEvaluationContext, database: Database
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """One cleanup for each load of the code location."""
-    load = current_load_id()
-    if not database.is_configured:
-        # The cursor stays, so that the load is still made good once there is a database.
-        yield dg.SkipReason(NOT_CONFIGURED)
-    elif context.cursor == load:
-        yield dg.SkipReason(f"This load of the code location ({load}) has had its cleanup.")
-    else:
-        context.update_cursor(load)
-        yield dg.RunRequest(run_key=load)

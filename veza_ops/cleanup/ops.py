@@ -1,5 +1,6 @@
 """The steps of the cleanup: read the config, call one rule, attach what an operator wants to know."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,9 +12,12 @@ from pydantic import Field
 
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.asset import of_cleanup
-from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch, Sweep
-from veza_ops.evidence import MARKED, UNVERIFIABLE, WOULD_MARK, Evidence, entry, read_changes
+from veza_ops.cleanup.lists import keep_once, last_list
+from veza_ops.cleanup.marking import Marking
+from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch
+from veza_ops.evidence import Evidence
 from veza_ops.findings import TRACKS, report
+from veza_ops.recording import Recorder
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, refused, seconds_since_start, table
 from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, age_hours
@@ -37,12 +41,34 @@ class FindConfig(dg.Config):
         le=100_000,
         description="Stale rows in one batch: each is read, checked and written on its own.",
     )
+    quiet_minutes: int = Field(
+        default=0,
+        ge=0,
+        le=366 * 24 * 60,
+        description="Tracks whose updated_at is younger than so many minutes are left alone, however old they are.",
+    )
 
 
 class MarkConfig(dg.Config):
-    """Whether anything is written."""
+    """Whether anything is written, and how long after the first look."""
 
     dry_run: bool = Field(default=False, description="Only say what would be marked failed; change nothing.")
+    settle_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=3600,
+        description="Seconds that lie between the two looks at a file, at least. The schedule and the sensor ask for "
+        "10.",
+    )
+
+
+SETTLE_SECONDS = 10
+"""Between the two looks of a cleanup that nobody waits for."""
+
+
+def unattended(settle_seconds: int) -> dict[str, Any]:
+    """The run config of such a cleanup."""
+    return {"ops": {"mark_orphans_failed": {"config": {"settle_seconds": settle_seconds}}}}
 
 
 def search(tracks: "Tracks", config: FindConfig, storage: Storage) -> Found:
@@ -54,13 +80,14 @@ def search(tracks: "Tracks", config: FindConfig, storage: Storage) -> Found:
         threshold=threshold,
         batch_size=config.batch_size,
         sample_size=storage.sample_size,
+        quiet=timedelta(minutes=config.quiet_minutes),
     )
 
 
 def look_through(stale: StaleBatch, database: Database, storage: Storage) -> Checked:
     """Read the rows of a batch, and look for their files."""
     with database.tracks() as tracks:
-        rows = tracks.read(tracks.stale(stale.sweep.cutoff), stale.batch)
+        rows = tracks.read(stale.sweep.stale(tracks), stale.batch)
     return rules.check(storage.files(), stale.sweep, stale.batch, rows, database.tracks)
 
 
@@ -68,7 +95,11 @@ def look_through(stale: StaleBatch, database: Database, storage: Storage) -> Che
     out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)}, retry_policy=RETRY, tags={"kind": "postgres"}
 )
 def find_stale_tracks(
-    context: dg.OpExecutionContext, config: FindConfig, database: Database, storage: Storage
+    context: dg.OpExecutionContext,
+    config: FindConfig,
+    database: Database,
+    storage: Storage,
+    evidence: EvidenceStore,
 ) -> Iterator[dg.Output[Found] | dg.DynamicOutput[StaleBatch]]:
     """Find the tracks that have been in processing for too long, and lay them out in batches.
 
@@ -81,12 +112,15 @@ def find_stale_tracks(
     began = time.monotonic()
     with plain_failures(context):
         storage.files().require_root()
+        evidence.require()
         with database.tracks() as tracks:
             found = search(tracks, config, storage)
     sweep = found.sweep
     assert sweep is not None
     if found.advice:
         context.log.warning("This run has to read the whole table. An index spares it: %s;", "; ".join(found.advice))
+    if found.unseen:
+        context.log.warning(found.unseen)
     context.log.info("%d stale tracks, created before %s UTC", found.stale, sweep.cutoff)
     yield dg.Output(
         found,
@@ -98,6 +132,7 @@ def find_stale_tracks(
             "sample": len(sweep.sample.whole),
             "seconds": round(time.monotonic() - began, 3),
             **({"index_advice": "; ".join(found.advice)} if found.advice else {}),
+            **({"row_security": found.unseen} if found.unseen else {}),
         },
     )
     for each in found.batches:
@@ -137,62 +172,28 @@ def mark_orphans_failed(
 ) -> Outcome:
     """Look for each missing file once more, and mark the tracks failed that still are as they were read.
 
-    Each part of the batch is one transaction; what it changes is written down before it is committed.
+    Each part of the batch is one transaction; what it is to change is written down before, what it changed after.
     """
     began = time.monotonic()
-    batch = checked.batch.number
     records = evidence.of_run(context.run_id, context.instance)
-    outcomes = []
+    recorder = Recorder(records, checked.batch.number, database.tracks)
     with plain_failures(context):
-        if earlier := _marked_earlier(batch, database, records):
-            done, checked = checked.split(earlier)
-            outcomes.append(rules.outcome(done, marked=earlier, dry_run=False))
-        for first_look in checked.parts():
-            part = rules.check_again(storage.files(), first_look, database.tracks)
-            marked: set[str] = set()
-            if part.unverifiable and not part.proof.is_refused:  # or each hour would list all rows for one disk
-                records.write(UNVERIFIABLE, batch, map(entry, part.unverifiable))
-            if part.missing and config.dry_run:
-                records.write(WOULD_MARK, batch, map(entry, part.missing))
-            elif part.missing:
-                marked = _mark(part, database, records)
-            outcomes.append(rules.outcome(part, marked=marked, dry_run=config.dry_run))
-    outcome = rules.total(outcomes)
-    context.log.info(
-        "dry run: %d would be marked failed" if config.dry_run else "%d marked failed, %d raced",
-        *((outcome.counts.missing,) if config.dry_run else (outcome.counts.marked_failed, outcome.counts.raced)),
-    )
+        time.sleep(rules.seconds_to_settle(checked, timedelta(seconds=config.settle_seconds), database.tracks))
+        outcome = rules.total(Marking(storage.files(), recorder, config.dry_run).batch(checked))
+    counts = outcome.counts
+    if config.dry_run:
+        context.log.info("dry run: %d would be marked failed", counts.missing)
+    else:
+        context.log.info("%d marked failed, %d raced, %d refused", counts.marked_failed, counts.raced, counts.refused)
     context.add_output_metadata(
         {
-            **asdict(outcome.counts),
+            **asdict(counts),
             **_full_lists(records, outcome),
             "proof": str(outcome.proof),
             "seconds": round(time.monotonic() - began, 3),
         }
     )
     return outcome
-
-
-def _marked_earlier(batch: int, database: Database, records: Evidence) -> set[str]:
-    """The ids of the rows of a batch that an earlier attempt committed: its first parts, or a part unheard."""
-    written = [read_changes(str(path)) for path in records.files(MARKED, batch)]
-    if not written:
-        return set()
-    with database.tracks() as tracks:
-        return {track.id for changes in written for track in tracks.still_as_left(changes)}
-
-
-def _mark(part: Checked, database: Database, records: Evidence) -> set[str]:
-    """Mark the missing of `part` in one transaction; the ids of those that still were as they were read."""
-    reasons = {track.id: reason for track, reason in part.missing}
-    with database.tracks() as tracks:
-        changes = tracks.mark_failed(
-            [track for track, _ in part.missing], cutoff=part.sweep.cutoff, message=part.sweep.message
-        )
-        if changes:
-            rows = (change._asdict() | {"why": reasons[change.id]} for change in changes)
-            records.write(MARKED, part.batch.number, rows)
-    return {change.id for change in changes}
 
 
 @dg.op(tags={"kind": "dagster"})
@@ -211,35 +212,42 @@ def report_cleanup(
     if found.sweep is None:
         context.add_output_metadata(counts | {"note": NOT_CONFIGURED})
         return counts
+    records = evidence.of_run(context.run_id, context.instance)
+    with plain_failures(context):
+        lists = keep_once(records, outcome.digest, last_list(context.instance))
     metadata = {
         **counts,
-        **_story(found.sweep, outcome),
-        **_full_lists(evidence.of_run(context.run_id, context.instance), outcome),
+        **_story(found, outcome),
+        **_full_lists(records, outcome),
+        **lists.told,
         "seconds": seconds_since_start(context),
     }
     context.add_output_metadata(metadata)
     context.log_event(dg.AssetObservation(TRACKS, metadata=metadata))
-    for finding in of_cleanup(outcome):
+    for finding in of_cleanup(outcome, found.unseen):
         report(context, finding)
     return counts
 
 
-def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
+def _story(found: Found, outcome: Outcome) -> dict[str, Any]:
     """What an operator wants to know of a whole run, beside its counts."""
+    now = found.sweep.now if found.sweep else ""
     ages = {
-        f"{which}_orphan_age_hours": round(age_hours(created_at, sweep.now), 2)
+        f"{which}_orphan_age_hours": round(age, 2)
         for which, created_at in (("oldest", outcome.oldest_orphan), ("newest", outcome.newest_orphan))
-        if created_at
+        if created_at and (age := age_hours(created_at, now)) < math.inf
     }
-    tables = {
-        name: table(rows, sweep.now)
-        for name, rows in (("orphans", outcome.orphans), ("unverifiable_tracks", outcome.unverifiable))
-        if rows
+    listed = {
+        "orphans": outcome.orphans,
+        "unverifiable_tracks": outcome.unverifiable,
+        "refused_tracks": outcome.refused,
     }
+    tables = {name: table(rows, now) for name, rows in listed.items() if rows}
     return {
         "dry_run": outcome.dry_run,
         "proof": str(outcome.proof) if outcome.counts.stale else "storage not needed: nothing to look for",
         **refused(outcome.proof),
+        **({"row_security": found.unseen} if found.unseen else {}),
         **ages,
         **tables,
     }
@@ -247,5 +255,5 @@ def _story(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
 
 def _full_lists(records: Evidence, outcome: Outcome) -> dict[str, Any]:
     """Where the whole lists of `outcome` are, if it came to any."""
-    is_listed = outcome.orphans or outcome.unverifiable
+    is_listed = outcome.orphans or outcome.unverifiable or outcome.refused
     return {"full_lists": dg.MetadataValue.path(str(records.of_run))} if is_listed else {}

@@ -5,19 +5,20 @@ Between Veza's database (`tracks`) and Veza's files (`storage`) stand the decisi
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, Self
 
-from veza_ops.looks import LISTED, Judged, Learned, Looking, Transaction
+from veza_ops.looks import LISTED, Learned, Looking, Transaction
 from veza_ops.storage.files import AN_HOUR, Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.proof import Proof, Sample
-from veza_ops.tracks.row import Batch, Track, orphan_message
+from veza_ops.tracks.row import Batch, Judged, Place, Track, orphan_message
 from veza_ops.witnesses import draw
 
 if TYPE_CHECKING:  # SQLAlchemy is loaded when a run first needs it, which spares every import of this package the time
+    from veza_ops.tracks.playable import Where
     from veza_ops.tracks.table import Tracks
 
 WRITTEN_AT_ONCE = 5_000
@@ -34,6 +35,12 @@ class Sweep:
     sample: Sample = field(default_factory=Sample)
     age_seconds: float = AN_HOUR
     """How long a track may stay in processing."""
+    quiet: str | None = None
+    """A track that was touched since then is left alone."""
+
+    def stale(self, tracks: "Tracks") -> "Where":
+        """Which rows are stale."""
+        return tracks.stale(self.cutoff, self.quiet)
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Found:
     batches: tuple[StaleBatch, ...] = ()
     advice: tuple[str, ...] = ()
     """The statements for indexes that would make the search cheap, if it isn't."""
+    unseen: str = ""
+    """Why there may be stale rows that the search can't see, if there may."""
 
     @property
     def stale(self) -> int:
@@ -64,7 +73,7 @@ class Found:
 class Counts:
     """What became of the stale rows.
 
-    ``stale = present + missing + unverifiable``, and, but in a dry run, ``missing = marked_failed + raced``.
+    ``stale = present + missing + unverifiable``, and, but in a dry run, ``missing = marked_failed + raced + refused``.
     """
 
     stale: int = 0
@@ -73,6 +82,8 @@ class Counts:
     unverifiable: int = 0
     raced: int = 0
     """Missing, but changed or locked by somebody else before the write."""
+    refused: int = 0
+    """Missing, but the database won't change them."""
     marked_failed: int = 0
 
     def __add__(self, other: Self) -> "Counts":
@@ -90,12 +101,22 @@ class Checked:
     missing: tuple[Judged, ...] = field(repr=False)
     unverifiable: tuple[Judged, ...] = field(repr=False)
     learned: Learned = field(default_factory=Learned, repr=False)
+    looked_at: str = ""
+    """When the looks were over, by the database's clock."""
 
-    def split(self, ids: Collection[str]) -> tuple["Checked", "Checked"]:
-        """The missing that an earlier attempt marked, by their `ids`, and all else."""
-        those = tuple(Judged(track, "no file, said an earlier attempt") for track, _ in self.missing if track.id in ids)
-        others = tuple(each for each in self.missing if each.track.id not in ids)
+    def split(self, tracks: Iterable[Track]) -> tuple["Checked", "Checked"]:
+        """The missing that are `tracks`, in whatever state by now, and all else."""
+        places = {track.place for track in tracks}
+        those = tuple(each for each in self.missing if each.track.place in places)
+        others = tuple(each for each in self.missing if each.track.place not in places)
         return replace(self, present=0, missing=those, unverifiable=()), replace(self, missing=others)
+
+    def split_off(self, untried: Sequence[Track]) -> tuple["Checked", "Checked | None"]:
+        """This without the rows that are `untried`, and those alone, if there are any."""
+        if not untried:
+            return self, None
+        rest, done = self.split(untried)
+        return done, rest
 
     def parts(self) -> Iterator["Checked"]:
         """The batch in parts that are each written in one transaction. All that needs no write is in the first one."""
@@ -109,7 +130,8 @@ class Checked:
         Why a file is missing is left behind: the second look finds that anew.
         """
         missing = [tuple(track) for track, _ in self.missing]
-        return _unpickled, (self.sweep, self.batch, self.proof, self.present, missing, self.unverifiable, self.learned)
+        others = self.unverifiable, self.learned, self.looked_at
+        return _unpickled, (self.sweep, self.batch, self.proof, self.present, missing, *others)
 
 
 def _unpickled(sweep: Sweep, batch: Batch, proof: Proof, present: int, rows: list[Any], *others: Any) -> Checked:
@@ -125,26 +147,44 @@ class Outcome:
     proof: Proof
     orphans: tuple[Judged, ...] = ()
     unverifiable: tuple[Judged, ...] = ()
+    refused: tuple[Judged, ...] = ()
     """The first of each; `LISTED` at most."""
+    digest: int = 0
+    """Stands for the whole list of the unverifiable (see `evidence.digest`)."""
     oldest_orphan: str | None = None
     newest_orphan: str | None = None
     dry_run: bool = False
 
 
-def find_stale(tracks: "Tracks", layout: Layout, *, threshold: timedelta, batch_size: int, sample_size: int) -> Found:
+def find_stale(
+    tracks: "Tracks",
+    layout: Layout,
+    *,
+    threshold: timedelta,
+    batch_size: int,
+    sample_size: int,
+    quiet: timedelta = timedelta(0),
+) -> Found:
     """Take the time from the database, lay out the rows that are older in batches, and draw the known-good sample.
 
-    The sample is drawn only when there is something to check.
+    Rows that were touched within `quiet` are left out. The sample is drawn only when there is something to check.
+    Raises TracksTableError for a table that has no room for the message, or nothing to tell quiet rows by.
     """
     now = tracks.now()
-    cutoff = str(now - threshold)
-    batches = tracks.batches(tracks.stale(cutoff), size=batch_size)
-    sample = draw(tracks, layout, sample_size) if batches else Sample()
-    sweep = Sweep(str(now), cutoff, orphan_message(threshold), sample, threshold.total_seconds())
+    message = orphan_message(threshold)
+    tracks.require_room(message)
+    if quiet:
+        tracks.require_updated_at()
+    touched = str(now - quiet) if quiet else None
+    sweep = Sweep(str(now), str(now - threshold), message, Sample(), threshold.total_seconds(), touched)
+    batches = tracks.batches(sweep.stale(tracks), size=batch_size)
+    if batches:
+        sweep = replace(sweep, sample=draw(tracks, layout, sample_size))
     return Found(
         sweep,
         tuple(StaleBatch(sweep, batch) for batch in batches),
-        tracks.index_advice(cutoff, sample_size=sample_size),
+        tracks.index_advice(sweep.stale(tracks), sample_size=sample_size),
+        tracks.may_not_see_all,
     )
 
 
@@ -154,7 +194,26 @@ def check(
     """Look for the file of each of `tracks`, the storage proven before and after."""
     learned = Learned(sweep.sample)
     looks = Looking(files, learned, database, sweep.age_seconds).at(tracks)
-    return Checked(sweep, batch, looks.proof, len(looks.present), looks.missing, looks.unverifiable, learned)
+    looked_at = _now(database) if database and looks.missing else ""
+    return Checked(sweep, batch, looks.proof, len(looks.present), looks.missing, looks.unverifiable, learned, looked_at)
+
+
+def seconds_to_settle(checked: Checked, settle: timedelta, database: Transaction) -> float:
+    """How long to wait with the second look, so that it comes `settle` after the first one.
+
+    By the database's clock, since the two may be taken on different machines; never more than `settle`.
+    """
+    if not settle or not checked.missing:
+        return 0.0
+    if not checked.looked_at:
+        return settle.total_seconds()
+    passed = datetime.fromisoformat(_now(database)) - datetime.fromisoformat(checked.looked_at)
+    return min(max(settle - passed, timedelta(0)), settle).total_seconds()
+
+
+def _now(database: Transaction) -> str:
+    with database() as tracks:
+        return str(tracks.now())
 
 
 def check_again(files: Files, checked: Checked, database: Transaction | None = None) -> Checked:
@@ -172,19 +231,31 @@ def check_again(files: Files, checked: Checked, database: Transaction | None = N
     )
 
 
-def outcome(checked: Checked, *, marked: Collection[str], dry_run: bool) -> Outcome:
-    """Sum up a part of a batch of which the rows with the ids `marked` were marked failed (in a dry run: none)."""
-    orphans = checked.missing if dry_run else tuple(each for each in checked.missing if each.track.id in marked)
+def outcome(
+    checked: Checked,
+    *,
+    marked: Collection[Place] = (),
+    refused: Sequence[Judged] = (),
+    dry_run: bool = False,
+    digest: int = 0,
+) -> Outcome:
+    """Sum up a part of a batch of which the rows `marked` are failed now (in a dry run: none), and some are `refused`.
+
+    `digest` stands for the list of the unverifiable.
+    """
+    done = tuple(each for each in checked.missing if each.track.place in marked)
+    orphans = checked.missing if dry_run else done
     present, missing, unverifiable = checked.present, len(checked.missing), len(checked.unverifiable)
-    marked_failed = 0 if dry_run else len(orphans)
-    raced = 0 if dry_run else missing - marked_failed
+    raced = 0 if dry_run else missing - len(done) - len(refused)
     stale = present + missing + unverifiable
     ages = [track.created_at for track, _ in orphans]
     return Outcome(
-        Counts(stale, present, missing, unverifiable, raced, marked_failed),
+        Counts(stale, present, missing, unverifiable, raced, len(refused), len(done)),
         checked.proof,
         orphans[:LISTED],
         checked.unverifiable[:LISTED],
+        tuple(refused[:LISTED]),
+        digest,
         min(ages, default=None),
         max(ages, default=None),
         dry_run,
@@ -200,6 +271,8 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
         reduce(or_, (each.proof for each in every), Proof(0, 0)),
         tuple(row for each in every for row in each.orphans)[:LISTED],
         tuple(row for each in every for row in each.unverifiable)[:LISTED],
+        tuple(row for each in every for row in each.refused)[:LISTED],
+        sum(each.digest for each in every),
         min((each.oldest_orphan for each in every if each.oldest_orphan), default=None),
         max((each.newest_orphan for each in every if each.newest_orphan), default=None),
         any(each.dry_run for each in every),

@@ -9,6 +9,7 @@ import dagster as dg
 from veza_ops.history.removal import forget, old_runs
 from veza_ops.resources import EvidenceStore, History
 from veza_ops.runs import label_of
+from veza_ops.steps import plain_failures
 
 
 @dg.op(tags={"kind": "dagster"})
@@ -21,6 +22,8 @@ def remove_old_runs(context: dg.OpExecutionContext, history: History, evidence: 
     if not history.keep_days:
         context.log.info("history.keep_days is 0: every run is kept")
         return {}
+    with plain_failures():
+        evidence.require()
     began = time.monotonic()
     before = datetime.now(UTC) - timedelta(days=history.keep_days)
     removed: Counter[str] = Counter()

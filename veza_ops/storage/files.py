@@ -101,6 +101,19 @@ class Files:
         total = Standing.of(found.items())
         return Witnesses(sample, whole, of_area, total.sampled, total.seen)
 
+    def why_not_regular(self, file_paths: Sequence[str | None]) -> list[str]:
+        """For each row, why no regular file is its file now; empty where one is."""
+        places = [self.layout.locate(path or "") for path in file_paths]
+        whys = [place.reason if isinstance(place, Look) else "" for place in places]
+        tasks = [
+            (number, f"{place[0].folder}/{place[1]}")
+            for number, place in enumerate(places)
+            if not isinstance(place, Look)
+        ]
+        for (number, _), found in self._lookers.run(lambda task, _: disk.regular(task[1]), tasks):
+            whys[number] = found if isinstance(found, str) else "" if found else self._no_answer
+        return whys
+
     def areas_of(self, file_paths: Iterable[str | None]) -> list[Area]:
         """The areas that rows' files are in, each once."""
         one_of: dict[str, str] = {}

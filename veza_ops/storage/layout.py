@@ -82,7 +82,7 @@ class Layout:
     def locate(self, file_path: str | None) -> tuple[Place, str] | Look:
         """The folder and the name in it to look for, for a row's `file_path`, or why there is none."""
         if not file_path or says_nothing(file_path[:LONGEST]):
-            return unverifiable("the row has no file_path")
+            return unverifiable("the row has no file_path, or none in UTF-8")
         if len(file_path) > LONGEST:
             return unverifiable(f"{os.strerror(errno.ENAMETOOLONG)} (ENAMETOOLONG)")
         head, name = split(file_path)

@@ -70,6 +70,14 @@ def shown(path: str) -> str:
     return path if path.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in path)
 
 
+_BRIEF = 1000
+
+
+def brief(text: str) -> str:
+    """What rows hold as a page shows it: escaped, and cut where nobody would read on."""
+    return shown(text if len(text) <= _BRIEF else f"{text[:_BRIEF]}… ({len(text)} characters)")
+
+
 def in_words(error: OSError) -> str:
     """What the system says, with its code: ``Permission denied (EACCES)``."""
     code = errno.errorcode.get(error.errno or 0, "error")

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from os.path import commonprefix
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import array
 
+from veza_ops.tracks.preflight import facts_of
 from veza_ops.tracks.row import NOT_PLAYABLE, Playable
 
 Where = Sequence[sa.ColumnElement[bool]]
@@ -18,7 +18,7 @@ Where = Sequence[sa.ColumnElement[bool]]
 FEW = 4
 """For so many folders, each is searched for by itself; for more, the table is read once for all of them."""
 
-_TAKES_ANY_NAME = ("UTF8", "SQL_ASCII")
+TAKES_ANY_NAME = ("UTF8", "SQL_ASCII")
 """The encodings of a database that has any name, or none of its own."""
 
 _HIDES = """
@@ -39,6 +39,17 @@ _HIDES = """
 
 _SAMPLED = ("file_path", "status", "created_at", "deleted_at")
 """What has to be known of tracks that prove the storage."""
+
+
+_PLAIN = "^[ -~]*$"
+"""What can be read in any encoding."""
+
+_UNREADABLE = ("22021", "22P05")
+"""SQLSTATEs of a text that has no form in UTF-8."""
+
+
+class UnreadableError(Exception):
+    """A row holds a text that has no form in UTF-8, in a database of another encoding or of none."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class PlayableTracks:
 
     def newest_playable(self, count: int, *, addresses: bool = True) -> list[Playable]:
         """The `count` newest playable tracks, those that prove the storage; those at ``scheme://`` too, or without."""
-        local = [] if addresses else [self._text("file_path").not_like("%://%")]
+        local = [] if addresses else [self._letters("file_path").not_like("%://%")]
         return self._sampled(self, local, count)
 
     def newest_below(
@@ -87,8 +98,18 @@ class PlayableTracks:
         without = without or {}
         apart = {*directly, *without}
         few = {number: each for number, each in prefixes.items() if number in apart or len(prefixes) <= FEW}
-        path = self._text("file_path") if is_tidy else self._in_one_form
+        path = self._letters("file_path") if is_tidy else self._in_one_form
         found: dict[int, list[Playable]] = {}
+        many = [
+            (number, prefix)
+            for number in prefixes.keys() - few.keys()
+            for prefix in filter(self._can_hold, prefixes[number])
+        ]
+        try:
+            for row in self._readable(self._newest_below_each(many, count, path)) if many else ():
+                found.setdefault(row.number, []).append(Playable(row.path, row.status))
+        except UnreadableError:
+            few = dict(prefixes)
         for number, each in few.items():
             below = [
                 sa.and_(
@@ -105,13 +126,6 @@ class PlayableTracks:
             inside = sa.select(*columns).where(sa.or_(sa.false(), *below), *apart_from).offset(0).subquery()
             if rows := self._sampled(replace(self, table=cast("sa.Table", inside)), (), count):
                 found[number] = rows
-        many = [
-            (number, prefix)
-            for number in prefixes.keys() - few.keys()
-            for prefix in filter(self._can_hold, prefixes[number])
-        ]
-        for number, *row in self.connection.execute(self._newest_below_each(many, count, path)) if many else ():
-            found.setdefault(number, []).append(Playable(*row))
         return found
 
     def may_be_hidden(self, *, views_too: bool = False) -> bool:
@@ -119,13 +133,16 @@ class PlayableTracks:
 
         With `views_too`, whether the view itself may, or a table elsewhere.
         """
+        security = facts_of(self.table).security
+        if security.active:
+            return security.may_hide
         found = self.connection.execute(sa.text(_HIDES), {"relation": self._name}).one()
         return bool(found.secured or (views_too and found.is_view))
 
     @property
     def _in_one_form(self) -> sa.ColumnElement[str]:
         """Paths without ``//`` and ``/./``, and without ``./`` in front."""
-        path = sa.func.regexp_replace(self._text("file_path"), r"/(\.?/)+", "/", "g")
+        path = sa.func.regexp_replace(self._letters("file_path"), r"/(\.?/)+", "/", "g")
         return sa.func.regexp_replace(path, r"^(\./)+", "", type_=sa.Text)
 
     def _can_hold(self, text: str) -> bool:
@@ -136,7 +153,7 @@ class PlayableTracks:
             text.encode()
         except UnicodeEncodeError:
             return False
-        if self._takes_any_name:
+        if facts_of(self.table).encoding in TAKES_ANY_NAME:
             return True
         try:
             with self.connection.begin_nested():
@@ -144,11 +161,6 @@ class PlayableTracks:
         except sa.exc.DBAPIError:
             return False
         return True
-
-    @cached_property
-    def _takes_any_name(self) -> bool:
-        encoding = self.connection.scalar(sa.select(sa.func.current_setting("server_encoding")))
-        return encoding in _TAKES_ANY_NAME
 
     @property
     def _name(self) -> str:
@@ -161,10 +173,26 @@ class PlayableTracks:
         Statuses are compared as people write them, which takes the server half the time that any letter case does; only
         where that lets one through, all are asked for anew.
         """
-        rows = self.connection.execute(tracks.sample_query(count, as_written=True).where(*where)).all()
-        if {row.status.lower() for row in rows} & self._words:
-            rows = self.connection.execute(tracks.sample_query(count).where(*where)).all()
-        return [Playable(*row) for row in rows]
+        try:
+            rows = self._readable(tracks.sample_query(count, as_written=True).where(*where))
+            if {row.status.lower() for row in rows} & self._words:
+                rows = self._readable(tracks.sample_query(count).where(*where))
+        except UnreadableError:
+            plain = tracks._letters("file_path").regexp_match(_PLAIN)  # noqa: SLF001 - of the same class
+            rows = self._readable(tracks.sample_query(count).where(*where, plain))
+        return [Playable(row.file_path, row.status) for row in rows]
+
+    def _readable(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """The rows of a query. Raises UnreadableError for a text in them that has no form in UTF-8."""
+        if facts_of(self.table).encoding == "UTF8":
+            return self.connection.execute(query).all()
+        try:
+            with self.connection.begin_nested():
+                return self.connection.execute(query).all()
+        except sa.exc.DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in _UNREADABLE:
+                raise
+            raise UnreadableError from None
 
     def sample_query(self, count: int, *, as_written: bool = False) -> sa.Select[Any]:
         """Where the files of the newest playable tracks are, and their statuses (see `playable`)."""
@@ -182,7 +210,7 @@ class PlayableTracks:
             .table_valued(sa.column("number", sa.Integer), sa.column("prefix", sa.Text), name="wanted")
             .render_derived(with_types=True)
         )
-        file_path = self._text("file_path")
+        file_path = self._letters("file_path")
         names = sa.func.string_to_array(path, "/", type_=sa.ARRAY(sa.Text))
         depths = sorted({prefix.count("/") for _, prefix in prefixes})
         heads = [sa.func.array_to_string(names[1:depth], "/") + "/" for depth in depths]
@@ -212,10 +240,24 @@ class PlayableTracks:
         column = self._optional(name)
         return sa.cast(sa.null() if column is None else column, sa.Text)
 
+    def _letters(self, name: str) -> sa.ColumnElement[str]:
+        """A column as text that is compared letter by letter, whatever its own collation takes for the same."""
+        return sa.collate(self._text(name), "C")
+
 
 def as_json(value: object) -> sa.Cast[Any]:
     """Many values as one parameter, which takes the driver and the server less time than arrays do."""
     return sa.cast(sa.literal(orjson.dumps(value).decode(), sa.Text), sa.JSON(none_as_null=True))
+
+
+def listed(values: list[str], column: str) -> sa.TableValuedAlias:
+    """`values` as a table of one column, named ``wanted``."""
+    return sa.func.json_array_elements_text(as_json(values)).table_valued(column).render_derived(name="wanted")
+
+
+def has_zone(kind: Any) -> bool:
+    """Whether times of this type hold their time zone."""
+    return bool(getattr(kind, "timezone", False))
 
 
 def _in_common(prefixes: Iterable[tuple[int, str]]) -> set[str]:

@@ -49,6 +49,10 @@ class Batch:
     """How many there were when the batches were laid out."""
 
 
+Place = tuple[str, str | None]
+"""A row's id and ``file_path``: in a view, one id may stand for several rows."""
+
+
 class Track(NamedTuple):
     """A row as it was read: the premise that a later write repeats."""
 
@@ -56,6 +60,19 @@ class Track(NamedTuple):
     file_path: str | None
     created_at: str
     updated_at: str | None
+    status_message: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """What tells the row from all others."""
+        return self.id, self.file_path
+
+
+class Judged(NamedTuple):
+    """A row, and the reason for what was found of it or done with it."""
+
+    track: Track
+    reason: str
 
 
 class Playable(NamedTuple):
@@ -77,9 +94,33 @@ class Change(NamedTuple):
     status_message_after: str | None
     updated_at_after: str | None
 
+    @property
+    def place(self) -> Place:
+        """What tells the row from all others."""
+        return self.id, self.file_path
+
+    def left(self, track: Track) -> bool:
+        """Whether `track` is as this change left it."""
+        after = self.file_path, self.status_message_after, self.updated_at_after
+        return (track.file_path, track.status_message, track.updated_at) == after
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of rows that were to be written. Those in none of these were changed or held by somebody else."""
+
+    changes: tuple[Change, ...] = ()
+    refused: tuple[Judged, ...] = ()
+    """Those that the database won't change, and why."""
+    untried: tuple[Track, ...] = ()
+    """Those that there was no time for."""
+
 
 def age_hours(created_at: str, now: str) -> float:
-    """Hours from `created_at` to `now`, both as PostgreSQL prints times in UTC (its ``-infinity`` included)."""
+    """Hours from `created_at` to `now`, both as PostgreSQL prints times in UTC.
+
+    Infinite for a time that is no date of ours: ``-infinity``, or before the common era.
+    """
     try:
         return (datetime.fromisoformat(now) - datetime.fromisoformat(created_at)).total_seconds() / 3600
     except ValueError:

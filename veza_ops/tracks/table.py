@@ -5,20 +5,23 @@ The table is Veza's: its types are read from the database, and nothing but ``sta
 or changed, and logs nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from veza_ops.tracks.playable import PlayableTracks, Where, as_json
-from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Track
+from veza_ops.errors import TracksTableError
+from veza_ops.tracks.playable import TAKES_ANY_NAME, UnreadableError, Where, has_zone, listed
+from veza_ops.tracks.preflight import facts_of, require_room
+from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Track, Written
+from veza_ops.tracks.writing import Aim, WritingTracks
 
 LARGE_TABLE_ROWS = 100_000
 """From this many rows on (as the planner estimates), reading the whole table every hour is worth a warning."""
 
 
-class Tracks(PlayableTracks):
+class Tracks(WritingTracks):
     """Veza's tracks table with its own column types (see `preflight`), and what veza-ops asks of it."""
 
     def now(self) -> datetime:
@@ -27,16 +30,38 @@ class Tracks(PlayableTracks):
         assert isinstance(now, datetime)
         return now
 
+    def require_room(self, message: str) -> None:
+        """Raises TracksTableError when ``status_message`` is too short for `message`."""
+        require_room(self.table, message)
+
+    def require_updated_at(self) -> None:
+        """Raises TracksTableError when nothing tells when a row was touched."""
+        if self._optional("updated_at") is None:
+            raise TracksTableError(
+                f"The table {self._name} has no column updated_at, by which find_stale_tracks.quiet_minutes tells when "
+                "a row was touched. Leave quiet_minutes at 0."
+            )
+
+    @property
+    def may_not_see_all(self) -> str:
+        """Why there may be rows that this role can't see, if there may."""
+        return facts_of(self.table).security.says
+
     # -- which rows -------------------------------------------------------------------------------------------
 
-    def stale(self, cutoff: str) -> list[sa.ColumnElement[bool]]:
-        """Still processing, and created before `cutoff`."""
-        return [self._status_is("processing"), self._created < self._time(cutoff), *self._not_deleted()]
+    def stale(self, cutoff: str, quiet: str | None = None) -> list[sa.ColumnElement[bool]]:
+        """Still processing, created before `cutoff`, and not touched since `quiet`, if that is given."""
+        where = [self._status_is("processing"), *self._before(self._created, cutoff), *self._not_deleted()]
+        where.extend(self._has_id())
+        updated = self._optional("updated_at")
+        if quiet and updated is not None:
+            where.append(sa.or_(updated.is_(None), sa.and_(*self._before(updated, quiet))))
+        return where
 
     def marked(self) -> list[sa.ColumnElement[bool]]:
         """Failed, with exactly a message of ours."""
-        message = sa.cast(self.table.c.status_message, sa.Text)
-        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]
+        message = self._letters("status_message")
+        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted(), *self._has_id()]
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -80,19 +105,19 @@ class Tracks(PlayableTracks):
 
     def named(self, file_paths: Sequence[str]) -> set[str]:
         """Those of `file_paths` that any row has, whatever its state."""
-        file_path = self._text("file_path")
-        if self._takes_any_name:
-            wanted: sa.TableValuedAlias = _listed(list(file_paths), "file_path")
+        file_path = self._letters("file_path")
+        if facts_of(self.table).encoding in TAKES_ANY_NAME:
+            wanted: sa.TableValuedAlias = listed(list(file_paths), "file_path")
             found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
         else:  # a name that its encoding doesn't have would be an error, so names are compared as bytes
-            wanted = _listed([path.encode().hex() for path in file_paths], "file_path")
+            wanted = listed([path.encode().hex() for path in file_paths], "file_path")
             names = sa.select(sa.func.decode(wanted.c.file_path, "hex"))
             found = sa.select(file_path).where(sa.func.convert_to(file_path, "UTF8").in_(names))
         return set(self.connection.scalars(found))
 
     def of_ids(self, where: Where, ids: Sequence[str]) -> list[Track]:
         """The rows with these ids that match `where` now."""
-        wanted = _listed(list(ids), "id")
+        wanted = listed(list(ids), "id")
         wanted_id = sa.cast(wanted.c.id, self.table.c.id.type)
         return self._tracks(sa.select(*self._columns()).join(wanted, self.table.c.id == wanted_id).where(*where))
 
@@ -101,14 +126,21 @@ class Tracks(PlayableTracks):
 
         Where the table has ``updated_at``, that tells a write from another one of the same message.
         """
-        return [
-            track
-            for track in self.of_ids(self.marked(), list(changes))
-            if (change := changes[track.id])
-            and (track.file_path, track.updated_at) == (change.file_path, change.updated_at_after)
-        ]
+        rows = self.of_ids(self.marked(), list(changes))
+        return [track for track in rows if (change := changes[track.id]) and change.left(track)]
 
-    def index_advice(self, cutoff: str, *, sample_size: int) -> tuple[str, ...]:
+    def may_come_from(self, planned: Mapping[str, Change]) -> list[Track]:
+        """The marked rows that a write of `planned`, by id, has left so, or a trigger after it."""
+        rows = self.of_ids(self.marked(), list(planned))
+        return [track for track in rows if self._may_come_from(planned[track.id], track)]
+
+    def _may_come_from(self, change: Change, track: Track) -> bool:
+        if change.left(track) or facts_of(self.table).is_plain:
+            return change.left(track)
+        is_same = (change.file_path, change.status_message_after) == (track.file_path, track.status_message)
+        return is_same and (track.updated_at or "") >= (change.updated_at_after or "")
+
+    def index_advice(self, stale: Where, *, sample_size: int) -> tuple[str, ...]:
         """The statements for indexes that would spare a run the reading of the whole table, where it has to.
 
         None while the table is small or indexes serve. Nothing is created.
@@ -120,7 +152,7 @@ class Tracks(PlayableTracks):
         if not rows or rows < LARGE_TABLE_ROWS:
             return ()
         searches = {
-            "(created_at, id) WHERE status = 'processing'": sa.select(self.table.c.id).where(*self.stale(cutoff)),
+            "(created_at, id) WHERE status = 'processing'": sa.select(self.table.c.id).where(*stale),
             **({"(created_at)": self.sample_query(sample_size)} if sample_size else {}),
         }
         return tuple(
@@ -131,77 +163,27 @@ class Tracks(PlayableTracks):
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    def mark_failed(self, orphans: Sequence[Track], *, cutoff: str, message: str) -> list[Change]:
-        """Mark `orphans` failed where the whole premise still holds; the rows changed."""
-        return self._write(orphans, self.stale(cutoff), status="failed", message=message)
+    def mark_failed(
+        self, orphans: Sequence[Track], *, cutoff: str, message: str, quiet: str | None = None, stamp: str | None = None
+    ) -> Written:
+        """Mark `orphans` failed where the whole premise still holds."""
+        aim = Aim(self.stale(cutoff, quiet), "failed", stamp or self.stamp(), message)
+        return self.write(orphans, aim)
 
-    def restore(self, tracks: Iterable[Track], messages: Mapping[str, str | None] | None = None) -> list[Change]:
+    def restore(
+        self, tracks: Sequence[Track], messages: Mapping[str, str | None] | None = None, *, stamp: str | None = None
+    ) -> Written:
         """Put `tracks` that were marked failed back to processing where that still is their state.
 
         Their message becomes what `messages` has for their id, and is cleared otherwise.
         """
-        cleared = None if self.table.c.status_message.nullable else ""
-        by_message: dict[str | None, list[Track]] = {}
-        for track in tracks:
-            by_message.setdefault((messages or {}).get(track.id, cleared), []).append(track)
-        return [
-            change
-            for message, same in by_message.items()
-            for change in self._write(same, self.marked(), status="processing", message=message)
-        ]
+        aim = Aim(self.marked(), "processing", stamp or self.stamp(), self.cleared, messages or {})
+        return self.write(tracks, aim)
 
-    def _write(self, tracks: Sequence[Track], premise: Where, *, status: str, message: str | None) -> list[Change]:
-        """The one guarded write: rows are locked only if they still are as they were read, then changed.
-
-        A row that someone else has locked is skipped. The lock is the one that an UPDATE of these columns takes,
-        so it doesn't stand in the way of rows elsewhere that refer to a track.
-        """
-        if not tracks:
-            return []
-        table, updated = self.table, self._optional("updated_at")
-        fields = [sa.column("id", table.c.id.type), sa.column("file_path", sa.Text)]
-        if updated is not None:
-            fields.append(sa.column("updated_at", updated.type))
-        rows = [{"id": track.id, "file_path": track.file_path, "updated_at": track.updated_at} for track in tracks]
-        checked = (
-            sa.func.json_to_recordset(as_json(rows))
-            .table_valued(*fields, name="checked")
-            .render_derived(with_types=True)
-        )
-        unchanged = [sa.cast(table.c.file_path, sa.Text) == checked.c.file_path]
-        if updated is not None:
-            unchanged.append(updated.is_not_distinct_from(checked.c.updated_at))
-        held = (
-            sa.select(
-                table.c.id,
-                self._text("status").label("status"),
-                self._text("status_message").label("status_message"),
-                self._text("updated_at").label("updated_at"),
-            )
-            .join(checked, table.c.id == checked.c.id)
-            .where(*premise, *unchanged)
-            .with_for_update(key_share=True, skip_locked=True, of=table)
-            .cte("held")
-        )
-        values: dict[str, Any] = {"status": status, "status_message": message}
-        if updated is not None:
-            values["updated_at"] = self._now(updated.type)
-        write = (
-            sa.update(table)
-            .values(values)
-            .where(table.c.id == held.c.id)
-            .returning(
-                self._text("id"),
-                self._text("file_path"),
-                held.c.status,
-                held.c.status_message,
-                held.c.updated_at,
-                self._text("status"),
-                self._text("status_message"),
-                self._text("updated_at"),
-            )
-        )
-        return list(map(Change._make, self.connection.execute(write).all()))
+    @property
+    def cleared(self) -> str | None:
+        """The message of a track that has none."""
+        return None if self.table.c.status_message.nullable else ""
 
     # -- pieces -----------------------------------------------------------------------------------------------
 
@@ -210,34 +192,66 @@ class Tracks(PlayableTracks):
         return sa.tuple_(self._created, self.table.c.id)
 
     def _bound(self, key: Key) -> sa.Tuple:
-        return sa.tuple_(self._time(key.created_at), sa.cast(key.id, self.table.c.id.type))
+        return sa.tuple_(self._time(key.created_at, self._created), sa.cast(key.id, self.table.c.id.type))
 
     def _columns(self) -> tuple[sa.ColumnElement[Any], ...]:
-        return self._text("id"), self._text("file_path"), self._utc_text(self._created), self._text("updated_at")
+        return (
+            self._text("id"),
+            self._text("file_path"),
+            self._utc_text(self._created),
+            self._text("updated_at"),
+            self._text("status_message"),
+        )
 
     def _status_is(self, status: str) -> sa.ColumnElement[bool]:
-        return self.table.c.status == status
+        status_now = self.table.c.status
+        return sa.cast(status_now, status_now.type) == status  # a domain over an enum has no operators of its own
 
-    def _time(self, utc: str) -> sa.ColumnElement[Any]:
-        """A time in UTC as a value to compare ``created_at`` with, whatever time zone anything is set to."""
+    def _has_id(self) -> list[sa.ColumnElement[bool]]:
+        """A row without an id can't be named, nor come before or after another."""
+        identity = self.table.c.id
+        return [identity.is_not(None)] if identity.nullable else []
+
+    def _before(self, column: sa.Column[Any], utc: str) -> list[sa.ColumnElement[bool]]:
+        """`column` is before a time in UTC, whatever time zone anything is set to.
+
+        A time without a zone may have been written in UTC or in a zone of the server's: it has to be before in each.
+        """
+        zones = () if has_zone(column.type) else facts_of(self.table).zones
+        moment = sa.func.timezone("UTC", sa.cast(utc, sa.DateTime()))
+        return [column < self._time(utc, column), *(sa.func.timezone(zone, column) < moment for zone in zones)]
+
+    @staticmethod
+    def _time(utc: str, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """A time in UTC as a value to compare `column` with."""
         moment = sa.cast(utc, sa.DateTime())
-        return sa.func.timezone("UTC", moment) if _has_zone(self._created.type) else moment
+        return sa.func.timezone("UTC", moment) if has_zone(column.type) else moment
 
     @staticmethod
     def _utc_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-        return sa.cast(sa.func.timezone("UTC", column) if _has_zone(column.type) else column, sa.Text)
-
-    @staticmethod
-    def _now(kind: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
-        return sa.func.now() if _has_zone(kind) else sa.func.timezone("UTC", sa.func.now())
+        return sa.cast(sa.func.timezone("UTC", column) if has_zone(column.type) else column, sa.Text)
 
     def _tracks(self, query: sa.Select[Any]) -> list[Track]:
-        return list(map(Track._make, self.connection.execute(query).all()))
+        try:
+            return list(map(Track._make, self._readable(query)))
+        except UnreadableError:
+            return self._one_by_one(list(self.connection.scalars(query.with_only_columns(self._text("id")))))
 
-
-def _listed(values: list[str], column: str) -> sa.TableValuedAlias:
-    """`values` as a table of one column, named ``wanted``."""
-    return sa.func.json_array_elements_text(as_json(values)).table_valued(column).render_derived(name="wanted")
+    def _one_by_one(self, ids: Sequence[str]) -> list[Track]:
+        """The rows with these ids, in this order; without path and message where these have no form in UTF-8."""
+        wanted = listed(list(ids), "id")
+        same = self.table.c.id == sa.cast(wanted.c.id, self.table.c.id.type)
+        try:
+            rows = self._readable(sa.select(*self._columns()).join(wanted, same))
+        except UnreadableError:
+            if len(ids) > 1:
+                half = len(ids) // 2
+                return self._one_by_one(ids[:half]) + self._one_by_one(ids[half:])
+            identity, _, created_at, updated_at, _ = self._columns()
+            readable = self.connection.execute(sa.select(identity, created_at, updated_at).join(wanted, same))
+            return [Track(row[0], None, row[1], row[2]) for row in readable]
+        by_id = {row[0]: Track._make(row) for row in rows}
+        return [by_id[identity] for identity in ids if identity in by_id]
 
 
 def _reads_all_for_few(connection: sa.Connection, search: sa.Select[Any], rows: float) -> bool:
@@ -245,7 +259,3 @@ def _reads_all_for_few(connection: sa.Connection, search: sa.Select[Any], rows: 
     compiled = search.compile(connection, compile_kwargs={"render_postcompile": True})
     (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params).scalar_one()
     return "Seq Scan" in str(plan) and plan["Plan"]["Plan Rows"] < rows / 10
-
-
-def _has_zone(kind: Any) -> bool:
-    return bool(getattr(kind, "timezone", False))

@@ -2,17 +2,25 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import dagster as dg
 from pydantic import Field
 
-from veza_ops.evidence import MARKED, RESTORED, read_changes
-from veza_ops.looks import LISTED, Judged, Learned, Looking
+from veza_ops.looks import LISTED, Learned, Looking
+from veza_ops.recording import Recorder
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, refused, seconds_since_start, table
-from veza_ops.tracks.row import Change
-from veza_ops.undo.rules import MarkedBatch, UndoCounts, Undone
+from veza_ops.tracks.row import Judged, Written
+from veza_ops.undo.rules import (
+    MarkedBatch,
+    UndoCounts,
+    Undone,
+    batches_of_run,
+    find_marked,
+    of_regular_files,
+    restore,
+)
 from veza_ops.witnesses import draw
 
 
@@ -44,17 +52,16 @@ def find_marked_tracks(
     if not database.is_configured:
         context.log.info(NOT_CONFIGURED)
         return
-    with plain_failures(), database.tracks() as tracks:
-        now = str(tracks.now())
-        sample = draw(tracks, storage.files().layout, storage.sample_size)
+    with plain_failures():
+        with database.tracks() as tracks:
+            now, table = str(tracks.now()), tracks.identity
+            sample = draw(tracks, storage.files().layout, storage.sample_size)
+            found = [] if config.run_id else tracks.batches(tracks.marked(), size=config.batch_size)
         if config.run_id:
             records = evidence.of_run(config.run_id, context.instance)
-            records.require()
-            paths = enumerate(records.files(MARKED))
-            batches = [MarkedBatch(number, now, None, str(path), sample) for number, path in paths]
+            batches = batches_of_run(records, table, now, sample)
         else:
-            found = tracks.batches(tracks.marked(), size=config.batch_size)
-            batches = [MarkedBatch(batch.number, now, batch, None, sample) for batch in found]
+            batches = [MarkedBatch(batch.number, now, keyset=batch, sample=sample) for batch in found]
     for batch in batches:
         yield dg.DynamicOutput(batch, mapping_key=f"{batch.number:05}")
 
@@ -70,24 +77,21 @@ def restore_tracks(
 ) -> Undone:
     """Put the tracks of the batch back to processing whose file is there and that still are as they were left."""
     began = time.monotonic()
+    written = Written()
     with plain_failures():
-        changes = read_changes(marked.evidence) if marked.evidence else {}
-        with database.tracks() as tracks:
-            rows = tracks.read(tracks.marked(), marked.keyset) if marked.keyset else tracks.still_as_left(changes)
-        looks = Looking(storage.files(), Learned(marked.sample), database.tracks).at(rows)
-        restored: list[Change] = []
+        files = storage.files()
+        records = evidence.of_run(marked.run_id, context.instance)
+        found = find_marked(marked, records, database.tracks)
+        looks = of_regular_files(Looking(files, Learned(marked.sample), database.tracks).at(found.tracks), files)
         if looks.present and not config.dry_run:
-            messages = {identity: change.status_message_before for identity, change in changes.items()}
-            with database.tracks() as tracks:
-                restored = tracks.restore(looks.present, messages)
-                if restored:
-                    evidence.of_run(context.run_id, context.instance).write(
-                        RESTORED, marked.number, (change._asdict() for change in restored)
-                    )
-    counts = UndoCounts.of(looks, changed=max(len(changes) - len(rows), 0))
+            recorder = Recorder(evidence.of_run(context.run_id, context.instance), marked.number, database.tracks)
+            written = restore(looks.present, found.messages, recorder)
+    counts = UndoCounts.of(looks, changed=found.changed)
     if not config.dry_run:
-        counts = replace(counts, restored=len(restored), raced=counts.present - len(restored))
-    ids = {change.id for change in restored}
+        counts = counts.with_writes(written)
+    if found.damaged:
+        context.log.warning("%d lines of evidence are damaged or of another table, and were left out", found.damaged)
+    ids = {change.id for change in written.changes}
     shown = [track for track in looks.present if config.dry_run or track.id in ids][:LISTED]
     listed = [Judged(track, "its file is there") for track in shown]
     context.add_output_metadata(
@@ -95,10 +99,12 @@ def restore_tracks(
             **asdict(counts),
             "proof": str(looks.proof),
             "seconds": round(time.monotonic() - began, 3),
+            **({"damaged_lines": found.damaged} if found.damaged else {}),
             **({"tracks": table(listed, marked.now)} if listed else {}),
+            **({"refused_tracks": table(written.refused[:LISTED], marked.now)} if written.refused else {}),
         }
     )
-    return Undone(counts, config.dry_run, looks.proof)
+    return Undone(counts, config.dry_run, looks.proof, found.damaged)
 
 
 @dg.op(tags={"kind": "dagster"})
@@ -113,7 +119,9 @@ def report_restore(context: dg.OpExecutionContext, batches: list[Undone], storag
         with plain_failures(context):
             undone.proof.require(storage.files().layout)
     context.add_output_metadata(
-        counts | {"dry_run": undone.dry_run, **refused(undone.proof), "seconds": seconds_since_start(context)}
+        counts
+        | {"dry_run": undone.dry_run, "damaged_lines": undone.damaged}
+        | {**refused(undone.proof), "seconds": seconds_since_start(context)}
     )
     if undone.dry_run:
         context.log.info("dry run: %d tracks would be restored, and nothing was changed", undone.counts.present)

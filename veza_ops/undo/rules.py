@@ -1,25 +1,36 @@
 """The undo of a cleanup: which of the marked tracks go back to processing, and what became of them.
 
-A track goes back only if its file is there now and it still is as the cleanup left it. Given a run, its evidence
-says which tracks those are and which message they had before.
+A track goes back only if its file is there now, a regular one, and it still is as the cleanup left it. Given a run,
+its evidence says which tracks those are. The message that they had before is what any evidence tells of it.
 """
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
-from veza_ops.looks import Looks
+from veza_ops.archive import Archive
+from veza_ops.errors import ConfigurationError
+from veza_ops.evidence import MARKED, MARKING, Evidence, read_changes
+from veza_ops.looks import Looks, Transaction
+from veza_ops.recording import RESTORE, Recorder, came_to_pass
+from veza_ops.storage.files import Files
 from veza_ops.storage.proof import Proof, Sample
-from veza_ops.tracks.row import Batch
+from veza_ops.tracks.row import Batch, Judged, Track, Written
 
 
 @dataclass(frozen=True)
 class MarkedBatch:
-    """Tracks that a cleanup marked: a batch of the table, or one file of a run's evidence."""
+    """Tracks that a cleanup marked: a batch of the table, of what a run confirmed, or of what it never confirmed."""
 
     number: int
     now: str
+    run_id: str = ""
+    """The run that marked them; empty for whichever did."""
     keyset: Batch | None = None
-    evidence: str | None = None
+    confirmed: str | None = None
+    """The file of evidence that confirms them."""
+    planned: int | None = None
+    """The run's own batch that they were planned in."""
     sample: Sample = field(default_factory=Sample)
     """The tracks that prove the storage."""
 
@@ -28,7 +39,8 @@ class MarkedBatch:
 class UndoCounts:
     """What became of the marked tracks.
 
-    ``marked = present + missing + unverifiable + changed``, and, but in a dry run, ``present = restored + raced``.
+    ``marked = present + missing + unverifiable + changed``, and, but in a dry run,
+    ``present = restored + raced + refused``.
     """
 
     marked: int = 0
@@ -39,7 +51,14 @@ class UndoCounts:
     """No longer as the run left them: changed, restored or deleted since."""
     raced: int = 0
     """Changed or locked by somebody else right before the write."""
+    refused: int = 0
+    """The database won't change them."""
     restored: int = 0
+
+    def with_writes(self, written: Written) -> "UndoCounts":
+        """These counts after what is present was written."""
+        restored, refused = len(written.changes), len(written.refused)
+        return replace(self, restored=restored, refused=refused, raced=self.present - restored - refused)
 
     @classmethod
     def of(cls, looks: Looks, *, changed: int) -> Self:
@@ -58,6 +77,87 @@ class Undone:
     counts: UndoCounts = UndoCounts()
     dry_run: bool = True
     proof: Proof = field(default_factory=lambda: Proof(0, 0))
+    damaged: int = 0
+    """Lines of evidence that nobody can make sense of."""
 
     def __add__(self, other: Self) -> "Undone":
-        return Undone(self.counts + other.counts, other.dry_run, self.proof | other.proof)
+        counts, proof = self.counts + other.counts, self.proof | other.proof
+        return Undone(counts, other.dry_run, proof, self.damaged + other.damaged)
+
+
+@dataclass(frozen=True)
+class Marked:
+    """The tracks of a batch that are still marked, and what is known of them."""
+
+    tracks: Sequence[Track]
+    messages: Mapping[str, str | None] = field(default_factory=dict)
+    """What they said before, by their ids."""
+    changed: int = 0
+    """No longer as the run left them."""
+    damaged: int = 0
+
+
+def batches_of_run(records: Evidence, table: str, now: str, sample: Sample) -> list[MarkedBatch]:
+    """What a run marked of `table`, by its evidence.
+
+    Raises ConfigurationError when there is none, it can't be read, or it is of another table.
+    """
+    records.require()
+    confirmed, planned = records.files(MARKED), records.files(MARKING)
+    for path in (*confirmed, *planned):
+        told = read_changes(str(path), table)
+        if told.foreign and not told.by_id:
+            raise ConfigurationError(
+                f"The evidence of run {records.run_id} is of another database or table than {table}, so nothing is "
+                "undone by it. Point database.url, db_schema and tracks_table at the one that it is of."
+            )
+    of_files = [{"confirmed": str(path)} for path in confirmed]
+    of_plans = [{"planned": number} for number in sorted({_batch_of(path.name) for path in planned})]
+    return [
+        MarkedBatch(number, now, records.run_id, sample=sample, **how)  # type: ignore[arg-type]  # one or the other
+        for number, how in enumerate((*of_files, *of_plans))
+    ]
+
+
+def _batch_of(name: str) -> int:
+    """The number of the batch that a file of evidence is of."""
+    return int(name.partition("-")[2].partition(".")[0])
+
+
+def find_marked(batch: MarkedBatch, records: Evidence, database: Transaction) -> Marked:
+    """The tracks of a batch that still are as they were left. Raises ConfigurationError for unreadable evidence."""
+    if batch.planned is not None:
+        found = came_to_pass(records, batch.planned, database)
+        messages = {track.id: change.status_message_before for track, change in found}
+        return Marked([track for track, _ in found], messages)
+    with database() as tracks:
+        table = tracks.identity
+        if batch.confirmed is not None:
+            told = read_changes(batch.confirmed, table)
+            rows = tracks.still_as_left(told.by_id)
+            messages = {identity: change.status_message_before for identity, change in told.by_id.items()}
+            return Marked(rows, messages, len(told.by_id) - len(rows), told.damaged + told.foreign)
+        assert batch.keyset is not None
+        rows = tracks.read(tracks.marked(), batch.keyset)
+    return Marked(rows, Archive(records.folder, table).messages(rows))
+
+
+def of_regular_files(looks: Looks, files: Files) -> Looks:
+    """`looks`, in which what is present is a regular file: a folder that has the name of a track's file isn't it."""
+    whys = files.why_not_regular([track.file_path for track in looks.present])
+    judged = list(zip(looks.present, whys, strict=True))
+    others = tuple(Judged(track, why) for track, why in judged if why)
+    present = [track for track, why in judged if not why]
+    return Looks(present, looks.missing, looks.unverifiable + others, looks.proof)
+
+
+def restore(tracks: Sequence[Track], messages: Mapping[str, str | None], recorder: Recorder) -> Written:
+    """Put `tracks`, whose files are there, back to processing; a message that nobody knows of is cleared."""
+    with recorder.database() as table:
+        cleared = table.cleared
+    return recorder.write(
+        RESTORE,
+        [Judged(track, "its file is there") for track in tracks],
+        lambda track: messages.get(track.id, cleared),
+        lambda table, stamp: table.restore(tracks, messages, stamp=stamp),
+    )

@@ -38,6 +38,7 @@ def test_a_stuck_row_whose_file_is_missing_is_marked_failed(any_library: Library
         "missing": 1,
         "unverifiable": 0,
         "raced": 0,
+        "refused": 0,
         "marked_failed": 1,
     }
     after = any_library.row(ghost)
@@ -135,6 +136,7 @@ def test_the_counts_add_up_over_many_batches(library: Library, instance: dg.Dags
         "missing": 20,
         "unverifiable": 20,
         "raced": 0,
+        "refused": 0,
         "marked_failed": 20,
     }
 

@@ -105,6 +105,12 @@ def test_the_first_tick_after_a_load_asks_for_a_run_and_the_next_says_that_it_wa
     assert tick(instance, CONFIGURED, load) == ([], had, load)
 
 
+def test_the_run_for_a_load_lets_files_settle_between_its_looks(instance: dg.DagsterInstance) -> None:
+    with dg.build_sensor_context(instance, None, definitions=defs, resources={"database": CONFIGURED}) as context:
+        (request,) = defs.resolve_sensor_def("cleanup_orphan_tracks_on_load").evaluate_tick(context).run_requests or []
+    assert request.run_config == {"ops": {"mark_orphans_failed": {"config": {"settle_seconds": 10}}}}
+
+
 @pytest.mark.parametrize("url", ["", "  "])
 def test_without_a_database_a_load_waits_for_one(instance: dg.DagsterInstance, url: str) -> None:
     assert tick(instance, Database(url=url), None) == ([], NOT_CONFIGURED, None)

@@ -36,13 +36,15 @@ def test_counts_always_add_up(root: Path, paths: list[list[str | None]], data: s
         tracks = [Track(f"{number}-{at}", path, "2025-12-31 00:00:00", None) for at, path in enumerate(batch)]
         checked = rules.check(files, sweep, Batch(number, None, Key("", ""), len(batch)), tracks)
         checked = rules.check_again(files, checked)
-        missing = [track.id for track, _ in checked.missing]
-        marked = data.draw(st.lists(st.sampled_from(missing), unique=True) if missing else st.just([]))
-        outcomes.append(rules.outcome(checked, marked=marked, dry_run=False))
+        missing = list(checked.missing)
+        fates = data.draw(st.lists(st.sampled_from(["marked", "refused", "raced"]), min_size=len(missing)))
+        became = {fate: [each for each, of in zip(missing, fates, strict=False) if of == fate] for fate in fates}
+        marked = {track.place for track, _ in became.get("marked", [])}
+        outcomes.append(rules.outcome(checked, marked=marked, refused=became.get("refused", [])))
     total: Counts = rules.total(outcomes).counts
     assert total.stale == sum(map(len, paths))
     assert total.stale == total.present + total.missing + total.unverifiable
-    assert total.missing == total.marked_failed + total.raced
+    assert total.missing == total.marked_failed + total.raced + total.refused
 
 
 rows = st.lists(

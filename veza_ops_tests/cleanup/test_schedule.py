@@ -55,7 +55,9 @@ def test_it_strikes_every_hour_in_utc_and_is_on_by_default() -> None:
 
 
 def test_a_tick_in_time_asks_for_a_run(instance: dg.DagsterInstance) -> None:
-    assert isinstance(tick(instance), dg.RunRequest)
+    request = tick(instance)
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_config == {"ops": {"mark_orphans_failed": {"config": {"settle_seconds": 10}}}}
 
 
 def test_without_a_database_it_says_so(instance: dg.DagsterInstance) -> None:

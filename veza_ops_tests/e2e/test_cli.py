@@ -40,7 +40,7 @@ def test_job_execute_marks_ghosts_failed_and_prints_its_counts(ready: Shell, lib
     ghost, slow = library.add_ghost(), library.add("slow.flac", content=b"")
     code, output = ready.run(*EXECUTE)
     assert code == 0, output
-    assert "stale 2, present 1, missing 1, unverifiable 0, raced 0, marked_failed 1" in output
+    assert "stale 2, present 1, missing 1, unverifiable 0, raced 0, refused 0, marked_failed 1" in output
     assert (library.status(ghost), library.status(slow)) == ("failed", "processing")
 
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -18,19 +19,45 @@ from veza_ops.definitions import defs
 from veza_ops.evidence import Evidence
 from veza_ops.storage.files import Files
 from veza_ops.tracks.table import Tracks
-from veza_ops_tests.library import counts, failure
+from veza_ops_tests.library import Library, counts, failure, run_config
 
 DEATHS: dict[str, tuple[object, str, bool]] = {
     "in the search": (rules, "find_stale", True),
     "before the check": (Tracks, "read", False),
     "in the check": (Files, "search", True),
     "before the write": (rules, "check_again", True),
+    "before the evidence": (Evidence, "write", False),
+    "between evidence and write": (Evidence, "write", True),
+    "in the write": (Tracks, "mark_failed", False),
     "between write and commit": (Tracks, "mark_failed", True),
-    "between evidence and commit": (Evidence, "write", True),
-    "right after the commit": (rules, "outcome", False),
+    "between commit and confirmation": (Evidence, "confirm", False),
+    "right after the confirmation": (Evidence, "confirm", True),
+    "after the part": (rules, "outcome", False),
     "in the report": (rules, "total", False),
 }
 """Where a process can die: the function, and whether after its work is done (otherwise before)."""
+
+
+def start(library: Library, **plan: Any) -> subprocess.Popen[str]:
+    """A cleanup of `library` in a process of its own."""
+    ops = {"find_stale_tracks": {"batch_size": plan.pop("batch_size", 20_000)}}
+    config = run_config(library, ops=ops, evidence={"folder": plan.pop("evidence", "")})
+    command = [sys.executable, "-m", "veza_ops_tests.storms.process", json.dumps({"run_config": config} | plan)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What the process said at its end."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    output: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return output
+
+
+def died(process: subprocess.Popen[str]) -> None:
+    """It came to its end as planned."""
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, err
 
 
 def die_at(death: str, call: int) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from veza_ops.cleanup import rules
 from veza_ops.evidence import Evidence
 from veza_ops.storage.files import Files
+from veza_ops.storage.look import brief
 from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import Id, Library, counts, failure, run_job
 
@@ -62,7 +63,7 @@ class Scene:
         """The storm is over: a run does what is left to do."""
         after = counts(self.run(**config))
         assert after["stale"] == after["present"] + after["missing"] + after["unverifiable"]
-        assert after["missing"] == after["marked_failed"] + after["raced"]
+        assert after["missing"] == after["marked_failed"] + after["raced"] + after["refused"]
         self.assert_all_is_well()
 
     def assert_refused(self, result: dg.ExecuteInProcessResult, *words: str) -> None:
@@ -73,15 +74,22 @@ class Scene:
         self.assert_nothing_changed()
 
 
-def unverifiable_reasons(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+class Reasons(dict[str, str]):
+    """What a page says of tracks, by their paths."""
+
+    def __getitem__(self, path: str) -> str:
+        return super().__getitem__(brief(path))
+
+
+def unverifiable_reasons(result: dg.ExecuteInProcessResult) -> Reasons:
     """What the run's page says of the tracks that it couldn't verify: the reason for each path."""
     assert result.success, failure(result)
     (event,) = result.filter_events(lambda event: event.event_type is dg.DagsterEventType.ASSET_OBSERVATION)
     table = event.asset_observation_data.asset_observation.metadata.get("unverifiable_tracks")
     if table is None:
-        return {}
+        return Reasons()
     assert isinstance(table, dg.TableMetadataValue)
-    return {str(record.data["file_path"]): str(record.data["reason"]) for record in table.records}
+    return Reasons((str(record.data["file_path"]), str(record.data["reason"])) for record in table.records)
 
 
 WRITES = [
@@ -177,13 +185,24 @@ BEFORE_LAST_LOOK = [
 ]
 BEFORE_COMMIT = [*BEFORE_LAST_LOOK, AFTER_SECOND_LOOK, AFTER_LAST_PROOF, BEFORE_WRITE]
 
-# In each step: before its statements, and while its transaction is open.
+AFTER_SEARCH = Moment("after the search", rules, "find_stale", "after")
+AFTER_READING = Moment("after the reading", Tracks, "read", "after")
+BEFORE_EVIDENCE = Moment("before the evidence", Evidence, "write")
+AFTER_EVIDENCE = Moment("between evidence and write", Evidence, "write", "after")
+AFTER_WRITE = Moment("between write and commit", Tracks, "mark_failed", "after")
+AFTER_COMMIT = Moment("between commit and confirmation", Evidence, "confirm")
+AFTER_CONFIRMATION = Moment("after the confirmation", Evidence, "confirm", "after")
+
+# In each step: before its statements, and while its transaction is open; and all around the evidence.
 IN_EACH_STEP = [
-    Moment("before the search", rules, "find_stale"),
-    Moment("after the search", rules, "find_stale", "after"),
-    Moment("before the reading", Tracks, "read"),
-    Moment("after the reading", Tracks, "read", "after"),
-    Moment("before the write", Tracks, "mark_failed"),
-    Moment("between write and commit", Tracks, "mark_failed", "after"),
-    Moment("between evidence and commit", Evidence, "write", "after"),
+    BEFORE_SEARCH,
+    AFTER_SEARCH,
+    BEFORE_READING,
+    AFTER_READING,
+    BEFORE_EVIDENCE,
+    AFTER_EVIDENCE,
+    BEFORE_WRITE,
+    AFTER_WRITE,
+    AFTER_COMMIT,
+    AFTER_CONFIRMATION,
 ]

@@ -4,14 +4,21 @@ The database's clock is the only one that counts. Here it is set by a function o
 finds before its own ``now()``: a clock that is hours ahead of this machine's is a machine that is hours behind.
 """
 
+import json
+import time
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from veza_ops_tests.library import Library, Schema, counts
-from veza_ops_tests.storms.scene import Scene
+from veza_ops.cleanup import rules
+from veza_ops.findings import TRACKS
+from veza_ops_tests.library import Id, Library, Schema, counts, failure, run_job
+from veza_ops_tests.storms.scene import BEFORE_WRITE, Scene
 
 
 def set_clock(library: Library, now: str) -> None:
@@ -72,3 +79,160 @@ def test_a_server_in_another_time_zone_over_a_change_to_or_from_summer_time_make
     after = counts(scene.run())
     assert (after["stale"], after["marked_failed"]) == (len(ghosts), len(ghosts))
     scene.assert_all_is_well()
+
+
+# -- times without a zone: nobody says which zone they are in, so they are read as the latest that they may mean ------
+
+
+def add_as_of(library: Library, zone: str, minutes: int) -> Id:
+    """A ghost that an API in this time zone added so many minutes ago, by its own clock on the wall."""
+    ghost = library.add_ghost()
+    library.execute(
+        "UPDATE tracks SET created_at = now() AT TIME ZONE :zone - make_interval(mins => :minutes) WHERE id = :id",
+        zone=zone,
+        minutes=minutes,
+        id=ghost,
+    )
+    return ghost
+
+
+@pytest.fixture
+def naive(make_library: Callable[[Schema], Library]) -> Library:
+    """A library whose times have no zone."""
+    return make_library(Schema(created_at="timestamp", updated_at="timestamp"))
+
+
+@pytest.mark.parametrize("by", ["the database", "a role"])
+@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Honolulu", "Asia/Tokyo", "Australia/Lord_Howe"])
+def test_a_row_of_a_minute_ago_is_young_in_whatever_zone_of_the_servers_it_was_written(
+    naive: Library, instance: dg.DagsterInstance, zone: str, by: str
+) -> None:
+    role = f"api_{uuid.uuid4().hex[:8]}"
+    naive.execute(f"CREATE ROLE {role}")
+    whose = f"DATABASE {naive.database}" if by == "the database" else f"ROLE {role} IN DATABASE {naive.database}"
+    naive.execute(f"ALTER {whose} SET timezone = '{zone}'")
+    naive.engine.dispose()
+    young = [add_as_of(naive, each, 1) for each in (zone, "UTC")]
+    assert counts(run_job(naive, instance))["stale"] == 0
+    assert {naive.status(ghost) for ghost in young} == {"processing"}
+    old = [add_as_of(naive, each, 26 * 60) for each in (zone, "UTC")]
+    assert counts(run_job(naive, instance))["marked_failed"] == 2
+    assert {naive.status(ghost) for ghost in old} == {"failed"}
+    naive.execute(f"DROP OWNED BY {role}")
+    naive.execute(f"DROP ROLE {role}")
+
+
+def test_in_the_hour_that_comes_twice_a_row_is_as_young_as_it_may_be(
+    naive: Library, instance: dg.DagsterInstance
+) -> None:
+    """Written at 01:10 for the second time; it is 01:50 now, and an hour ago it was 01:50 for the first time."""
+    naive.execute(f"ALTER DATABASE {naive.database} SET timezone = 'America/New_York'")
+    set_clock(naive, "timestamptz '2026-11-01 06:50+00'")
+    ghost = naive.add_ghost()
+    naive.execute("UPDATE tracks SET created_at = '2026-11-01 01:10' WHERE id = :id", id=ghost)
+    assert counts(run_job(naive, instance))["stale"] == 0
+    assert naive.status(ghost) == "processing"
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "timestamptz"])
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_with_quiet_minutes_a_row_that_was_touched_just_now_is_left_and_without_them_it_is_failed(
+    make_library: Callable[[Schema], Library], instance: dg.DagsterInstance, kind: str, zone: str
+) -> None:
+    library = make_library(Schema(updated_at=kind))
+    library.execute(f"ALTER DATABASE {library.database} SET timezone = '{zone}'")
+    library.engine.dispose()
+    touched, silent = library.add_ghost(), library.add_ghost(updated_at=None)
+    library.execute("UPDATE tracks SET updated_at = now() - interval '20 seconds' WHERE id = :id", id=touched)
+    assert counts(run_job(library, instance, ops={"find_stale_tracks": {"quiet_minutes": 10}}))["marked_failed"] == 1
+    assert (library.status(touched), library.status(silent)) == ("processing", "failed")
+    assert counts(run_job(library, instance))["marked_failed"] == 1
+    assert library.status(touched) == "failed"
+
+
+def test_a_row_that_is_touched_between_look_and_write_is_left_by_quiet_minutes_as_well(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ghost = library.add_ghost()
+    BEFORE_WRITE.arrange(monkeypatch, lambda: library.execute("UPDATE tracks SET updated_at = now()"))
+    after = counts(run_job(library, instance, ops={"find_stale_tracks": {"quiet_minutes": 10}}))
+    assert (after["raced"], library.status(ghost)) == (1, "processing")
+
+
+def test_quiet_minutes_without_updated_at_are_refused(
+    make_library: Callable[[Schema], Library], instance: dg.DagsterInstance
+) -> None:
+    library = make_library(Schema(updated_at=None))
+    ghost = library.add_ghost()
+    result = run_job(library, instance, ops={"find_stale_tracks": {"quiet_minutes": 10}})
+    assert "no column updated_at" in failure(result)
+    assert library.status(ghost) == "processing"
+
+
+@pytest.mark.parametrize("created_at", ["-infinity", "0044-03-15 12:00:00 BC"])
+def test_a_row_from_before_all_time_is_failed_and_listed(
+    library: Library, instance: dg.DagsterInstance, created_at: str
+) -> None:
+    ghost = library.add_ghost()
+    library.execute("UPDATE tracks SET created_at = CAST(:at AS timestamptz) WHERE id = :id", at=created_at, id=ghost)
+    assert counts(run_job(library, instance))["marked_failed"] == 1
+    (observation,) = instance.fetch_observations(TRACKS, limit=1).records
+    assert observation.asset_observation
+    metadata = observation.asset_observation.metadata
+    table = metadata["orphans"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert [row.data["age_hours"] for row in table.records] == ["infinite"]
+    assert "Infinity" not in json.dumps([row.data for row in table.records])
+    assert not [value for value in metadata.values() if getattr(value, "value", 0) == float("inf")]
+
+
+# -- between the two looks ------------------------------------------------------------------------------------------
+
+
+def test_settle_seconds_lie_between_the_two_looks_and_are_waited_for_once(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        library.add_ghost()
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    ops = {"find_stale_tracks": {"batch_size": 1}, "mark_orphans_failed": {"settle_seconds": 3600}}
+    assert counts(run_job(library, instance, ops=ops))["marked_failed"] == 3
+    assert len(waits) == 3
+    assert all(3500 < seconds <= 3600 for seconds in waits)
+
+
+def test_time_that_has_passed_since_the_first_look_is_not_waited_for_again(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.add_ghost()
+    real = rules.seconds_to_settle
+    waits: list[float] = []
+
+    def an_hour_later(checked: rules.Checked, settle: timedelta, database: Any) -> float:
+        earlier = str(datetime.fromisoformat(checked.looked_at) - timedelta(hours=1))
+        waits.append(real(replace(checked, looked_at=earlier), settle, database))
+        return 0.0
+
+    monkeypatch.setattr(rules, "seconds_to_settle", an_hour_later)
+    assert counts(run_job(library, instance, ops={"mark_orphans_failed": {"settle_seconds": 3000}}))
+    assert waits == [0.0]
+
+
+def test_a_file_that_comes_while_the_looks_settle_is_seen(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = library.add_ghost(file_path="late.flac")
+    monkeypatch.setattr(time, "sleep", lambda _: library.write("late.flac"))
+    after = counts(run_job(library, instance, ops={"mark_orphans_failed": {"settle_seconds": 10}}))
+    assert (after["present"], library.status(late)) == (1, "processing")
+
+
+def test_by_hand_nothing_is_waited_for(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.add_ghost()
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    assert counts(run_job(library, instance))["marked_failed"] == 1
+    assert sum(waits) == 0

@@ -293,20 +293,24 @@ def test_a_nul_can_not_even_come_into_the_table(scene: Scene) -> None:
 def test_a_database_without_an_encoding_leads_to_no_wrong_verdict(
     server: PostgresServer, scene: Scene, instance: dg.DagsterInstance
 ) -> None:
-    """An SQL_ASCII database may hold bytes that are text in no encoding: names are read as UTF-8, or not at all."""
+    """An SQL_ASCII database may hold bytes that are text in no encoding: such a row costs itself alone."""
     name = f"{scene.library.database}_ascii"
     server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C';")
     url = server.get_uri(name)
     library = Library(f"{url}&client_encoding=utf8", scene.library.root.with_name("ascii"), Schema())
     storm = Scene(library, instance)
     library.add("uploads/Beyoncé.flac", content=b"music")
-    broken = library.add("uploads/broken.flac")
+    broken, witness = library.add("uploads/broken.flac"), library.add("uploads/witness.flac", status="ready")
     name_in_bytes = f"convert_from('\\x{b'uploads/Beyonc'.hex()}e9'::bytea, 'SQL_ASCII')"
-    library.execute(f"UPDATE tracks SET file_path = {name_in_bytes} WHERE id = :id", id=broken)
-    result = storm.run(database={"url": url})
-    assert not result.success
-    assert "UTF" in failure(result) or "utf" in failure(result)
+    for each in (broken, witness):
+        library.execute(f"UPDATE tracks SET file_path = {name_in_bytes} WHERE id = :id", id=each)
+    after = counts(storm.run(database={"url": url}))
+    assert (after["unverifiable"], after["marked_failed"]) == (1, len(storm.ghosts))
+    with library.engine.connect() as connection:
+        is_left = sa.text("SELECT status FROM tracks WHERE id = :id")
+        assert [connection.scalar(is_left, {"id": each}) for each in (broken, witness)] == ["processing", "ready"]
     library.execute("UPDATE tracks SET file_path = 'uploads/broken.flac' WHERE id = :id", id=broken)
+    library.execute("DELETE FROM tracks WHERE id = :id", id=witness)
     storm.ghosts.append(broken)
     storm.remember()
     storm.assert_next_run_finishes(database={"url": url})

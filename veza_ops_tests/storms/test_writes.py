@@ -1,0 +1,350 @@
+"""Storms on the write: rows that the database won't change, or makes something else of, cost themselves alone."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from veza_ops.cleanup import rules
+from veza_ops.evidence import MARKED, MARKING, REFUSED, read
+from veza_ops.findings import TRACKS
+from veza_ops.resources import EvidenceStore
+from veza_ops.tracks import writing
+from veza_ops_tests.library import Id, counts
+from veza_ops_tests.storms.scene import Moment, Scene, record_writes, writes
+
+STUBBORN = "title = 'stubborn'"
+
+TRIGGER = """
+    CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$
+"""
+
+MEDDLING = {
+    "a check that it violates": ["ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID"],
+    "a trigger that raises": [
+        TRIGGER.format(body="IF NEW.title = 'stubborn' THEN RAISE EXCEPTION 'no'; END IF; RETURN NEW;"),
+        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+    ],
+    "a trigger that sets the status back": [
+        TRIGGER.format(body="IF NEW.title = 'stubborn' THEN NEW.status := OLD.status; END IF; RETURN NEW;"),
+        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+    ],
+    "a trigger that sets another status": [
+        TRIGGER.format(body="IF NEW.title = 'stubborn' THEN NEW.status := 'ready'; END IF; RETURN NEW;"),
+        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+    ],
+    "a trigger that suppresses the update": [
+        TRIGGER.format(body="IF NEW.title = 'stubborn' THEN RETURN NULL; END IF; RETURN NEW;"),
+        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+    ],
+    "a trigger that sets the status back afterwards": [
+        TRIGGER.format(
+            body="IF NEW.title = 'stubborn' AND NEW.status = 'failed' THEN "
+            "UPDATE tracks SET status = 'processing' WHERE id = NEW.id; END IF; RETURN NULL;"
+        ),
+        "CREATE TRIGGER meddle AFTER UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+    ],
+    "a trigger that sets the status back at the commit": [
+        TRIGGER.format(
+            body="IF NEW.title = 'stubborn' AND NEW.status = 'failed' THEN "
+            "UPDATE tracks SET status = 'processing' WHERE id = NEW.id; END IF; RETURN NULL;"
+        ),
+        (
+            "CREATE CONSTRAINT TRIGGER meddle AFTER UPDATE ON tracks DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION meddle()"
+        ),
+    ],
+    "a constraint that fails at the commit": [
+        TRIGGER.format(body="IF NEW.title = 'stubborn' THEN RAISE EXCEPTION 'not yet'; END IF; RETURN NULL;"),
+        (
+            "CREATE CONSTRAINT TRIGGER meddle AFTER UPDATE ON tracks DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION meddle()"
+        ),
+    ],
+    "a mistake in a trigger": [
+        TRIGGER.format(body="IF NEW.title = 'stubborn' THEN PERFORM 1 FROM nowhere; END IF; RETURN NEW;"),
+        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+    ],
+}
+"""What keeps a row from being changed: the statements that arrange it for the rows titled so."""
+
+
+def add_stubborn(scene: Scene, number: int = 1) -> list[Id]:
+    """Ghosts that the database won't change, at both ends of the part and in the middle of it."""
+    stubborn = [scene.library.add_ghost(title="stubborn") for _ in range(number)]
+    scene.ghosts += [scene.library.add_ghost() for _ in range(4)]
+    scene.remember()
+    return stubborn
+
+
+def evidence(scene: Scene, result: dg.ExecuteInProcessResult, kind: str) -> list[dict[str, Any]]:
+    files = EvidenceStore().of_run(result.run_id, scene.instance).files(kind)
+    return [row for path in files for row in read(str(path))]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("meddling", MEDDLING)
+def test_a_row_that_the_database_will_not_change_is_refused_and_all_others_are_done(
+    scene: Scene, meddling: str, number: int
+) -> None:
+    stubborn = add_stubborn(scene, number)
+    for statement in MEDDLING[meddling]:
+        scene.library.execute(statement)
+    before = scene.library.rows()
+    result = scene.run()
+    after = counts(result)
+    assert (after["missing"], after["marked_failed"]) == (len(scene.ghosts) + number, len(scene.ghosts))
+    assert (after["refused"], after["raced"]) == (number, 0)
+    assert {identity: scene.library.row(identity) for identity in stubborn} == {
+        identity: before[identity] for identity in stubborn
+    }
+    scene.assert_all_is_well()
+    assert {row["id"] for row in evidence(scene, result, REFUSED)} == set(map(str, stubborn))
+    assert {row["id"] for row in evidence(scene, result, MARKED)} == set(map(str, scene.ghosts))
+    assert evidence(scene, result, MARKING) == []
+
+
+def test_refused_rows_are_listed_with_the_reason_and_show_on_the_asset_and_its_check(scene: Scene) -> None:
+    (stubborn,) = add_stubborn(scene)
+    scene.library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID")
+    result = scene.run()
+    (observation,) = scene.instance.fetch_observations(TRACKS, limit=1).records
+    assert observation.asset_observation
+    metadata = observation.asset_observation.metadata
+    assert metadata["refused"].value == 1
+    table = metadata["refused_tracks"]
+    assert isinstance(table, dg.TableMetadataValue)
+    (row,) = table.records
+    assert (row.data["id"], row.data["reason"]) == (str(stubborn), "the constraint odd refuses it")
+    (check,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "no_orphan_left"]
+    assert not check.passed
+    assert "refuses it" in (check.description or "")
+
+
+def test_no_contents_of_a_refused_row_are_told(scene: Scene) -> None:
+    scene.library.execute("ALTER TABLE tracks ADD COLUMN email text")
+    scene.library.add_ghost(title="7", email="alice@secret.example")
+    scene.library.add_ghost(title="not-a-number-but-secret")
+    scene.remember()
+    scene.library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (email IS NULL OR status <> 'failed')")
+    scene.library.execute(
+        TRIGGER.format(body="IF NEW.title LIKE '%secret' THEN NEW.title := NEW.title::int; END IF; RETURN NEW;")
+    )
+    scene.library.execute("CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()")
+    result = scene.run()
+    assert counts(result)["refused"] == 2
+    said = "\n".join(str(entry) for entry in scene.instance.all_logs(result.run_id))
+    said += str(evidence(scene, result, REFUSED))
+    assert "secret" not in said
+
+
+def test_rows_that_are_refused_only_together_are_written_as_far_as_they_go(scene: Scene) -> None:
+    """Each alone would do: what was accepted before stays while the next one is tried."""
+    scene.library.execute("CREATE UNIQUE INDEX one_failed ON tracks (title) WHERE status = 'failed' AND title = 'twin'")
+    twins = [scene.library.add_ghost(title="twin") for _ in range(2)]
+    scene.remember()
+    after = counts(scene.run())
+    assert (after["marked_failed"], after["refused"]) == (len(scene.ghosts) + 1, 1)
+    assert sorted(scene.library.status(twin) for twin in twins) == ["failed", "processing"]
+
+
+@pytest.mark.parametrize("dividing_seconds", [0.0, 10.0])
+def test_what_there_was_no_time_for_is_looked_for_anew_before_it_is_written(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, dividing_seconds: float
+) -> None:
+    monkeypatch.setattr(writing, "DIVIDING_SECONDS", dividing_seconds)
+    stubborn = add_stubborn(scene, 2)
+    scene.library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID")
+    looks: list[int] = []
+    Moment("each look", rules, "check_again").arrange(monkeypatch, lambda: looks.append(1))
+    after = counts(scene.run())
+    assert (after["marked_failed"], after["refused"]) == (len(scene.ghosts), len(stubborn))
+    scene.assert_all_is_well()
+
+
+def test_a_file_that_comes_while_a_part_is_divided_is_seen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "DIVIDING_SECONDS", 0.0)
+    add_stubborn(scene, 2)
+    late = scene.library.add_ghost(file_path="late.flac")
+    scene.remember()
+    scene.library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID")
+    Moment("before the second look at the rest", rules, "check_again", call=2).arrange(
+        monkeypatch, lambda: scene.library.write("late.flac")
+    )
+    # The order within a part is that of the rows, so that the late one comes last.
+    scene.library.execute("UPDATE tracks SET created_at = now() - interval '61 minutes' WHERE id = :id", id=late)
+    scene.remember()
+    after = counts(scene.run())
+    assert after["refused"] == 2
+    assert scene.library.status(late) == "processing"
+
+
+def test_a_part_of_which_every_row_is_refused_is_no_failure_of_the_run(scene: Scene) -> None:
+    scene.library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (status <> 'failed') NOT VALID")
+    after = counts(scene.run())
+    assert (after["refused"], after["marked_failed"]) == (len(scene.ghosts), 0)
+    scene.assert_nothing_changed()
+
+
+def test_a_row_that_somebody_holds_is_raced_and_one_that_is_refused_beside_it_refused(scene: Scene) -> None:
+    add_stubborn(scene)
+    scene.library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID")
+    with scene.library.engine.begin() as api:
+        api.execute(sa.text("SELECT 1 FROM tracks WHERE id = :id FOR UPDATE"), {"id": scene.ghosts[0]})
+        after = counts(scene.run())
+    assert (after["refused"], after["raced"], after["marked_failed"]) == (1, 1, len(scene.ghosts) - 1)
+
+
+# -- one row for one id ---------------------------------------------------------------------------------------------
+
+
+def test_a_good_track_of_the_same_id_is_left_alone_where_ids_are_not_unique(scene: Scene) -> None:
+    library = scene.library
+    library.execute("ALTER TABLE tracks DROP CONSTRAINT tracks_pkey")
+    library.execute("ALTER TABLE tracks ADD COLUMN tenant int NOT NULL DEFAULT 1")
+    library.execute("ALTER TABLE tracks ADD PRIMARY KEY (tenant, id)")
+    scene.remember()
+    scene.assert_refused(scene.run(), "column id isn't unique by itself")
+
+
+def test_through_a_view_too_only_the_row_that_was_looked_for_is_written(scene: Scene) -> None:
+    """A view can't have a unique index: the premise tells its rows apart."""
+    library = scene.library
+    library.execute("ALTER TABLE tracks DROP CONSTRAINT tracks_pkey")
+    ghost = scene.ghosts[0]
+    twin = uuid.UUID(str(ghost))
+    library.add("twin.flac", status="ready", content=b"music", id=twin)
+    library.add("slow.flac", content=b"", id=twin)
+    library.add("uploads/fresh.flac", age=timedelta(minutes=1), id=twin)
+    library.execute("ALTER TABLE tracks RENAME TO all_tracks")
+    library.execute("CREATE VIEW tracks AS SELECT * FROM all_tracks")
+    result = scene.run()
+    assert counts(result)["marked_failed"] == len(scene.ghosts)
+    with library.engine.connect() as connection:
+        rows = connection.execute(
+            sa.text("SELECT file_path, status FROM all_tracks WHERE id = :id ORDER BY file_path"), {"id": ghost}
+        ).all()
+    became = {row.file_path: row.status for row in rows}
+    assert (became["twin.flac"], became["slow.flac"], became["uploads/fresh.flac"]) == (
+        "ready",
+        "processing",
+        "processing",
+    )
+    assert sorted(became.values()) == ["failed", "processing", "processing", "ready"]
+
+
+# -- row-level security ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(scene: Scene) -> Iterator[Scene]:
+    """A scene whose table has row-level security, seen as a role of its own, without any policy so far."""
+    role = f"guarded_{uuid.uuid4().hex[:8]}"
+    library = scene.library
+    library.add("uploads/witness.flac", status="ready", content=b"music")
+    scene.remember()
+    library.execute(f"CREATE ROLE {role} LOGIN")
+    library.execute(f"GRANT SELECT, UPDATE ON tracks TO {role}")
+    library.execute("ALTER TABLE tracks ENABLE ROW LEVEL SECURITY")
+    owner = library.url
+    library.url = sa.make_url(owner).set(username=role).render_as_string(hide_password=False)
+    yield scene
+    library.url = owner
+    library.execute(f"DROP OWNED BY {role}")
+    library.execute(f"DROP ROLE {role}")
+
+
+def policy(scene: Scene, *policies: str) -> None:
+    for number, text in enumerate(policies):
+        scene.library.execute(f"CREATE POLICY p{number} ON tracks {text}")
+
+
+def test_row_security_that_shows_nothing_is_said_and_not_taken_for_nothing_stale(guarded: Scene) -> None:
+    guarded.assert_refused(guarded.run(), "Row-level security", "see no row")
+
+
+def test_row_security_with_a_policy_for_reading_only_is_said(guarded: Scene) -> None:
+    policy(guarded, "FOR SELECT USING (true)")
+    guarded.assert_refused(guarded.run(), "Row-level security", "change no row")
+
+
+def test_row_security_that_lets_this_role_do_everything_is_no_hindrance(guarded: Scene) -> None:
+    policy(guarded, "USING (true)")
+    result = guarded.run()
+    assert counts(result)["marked_failed"] == len(guarded.ghosts)
+    assert [each.passed for each in result.get_asset_check_evaluations()] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        ["FOR SELECT USING (true)", "FOR UPDATE USING (title <> 'stubborn') WITH CHECK (true)"],
+        ["FOR SELECT USING (true)", "FOR UPDATE USING (true) WITH CHECK (title <> 'stubborn')"],
+    ],
+    ids=["hidden_from_writes", "checked_after_writes"],
+)
+def test_a_row_that_a_policy_keeps_from_being_changed_is_refused_and_the_policy_said(
+    guarded: Scene, policies: list[str]
+) -> None:
+    (stubborn,) = add_stubborn(guarded)
+    policy(guarded, *policies)
+    with guarded.library.engine.begin() as api:
+        api.execute(sa.text("SELECT 1 FROM tracks WHERE id = :id FOR UPDATE"), {"id": guarded.ghosts[0]})
+        result = guarded.run()
+    after = counts(result)
+    assert (after["refused"], after["raced"], after["marked_failed"]) == (1, 1, len(guarded.ghosts) - 1)
+    (row,) = evidence(guarded, result, REFUSED)
+    assert row["id"] == str(stubborn)
+    assert "row-level security" in row["why"]
+
+
+def test_where_a_policy_may_hide_rows_the_check_does_not_say_that_none_is_left(guarded: Scene) -> None:
+    policy(guarded, "FOR SELECT USING (title <> 'hidden')", "FOR UPDATE USING (true)")
+    result = guarded.run()
+    assert counts(result)["marked_failed"] == len(guarded.ghosts)
+    (check,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "no_orphan_left"]
+    assert not check.passed
+    assert "ow-level security" in (check.description or "")
+
+
+# -- faults of the whole statement ----------------------------------------------------------------------------------
+
+
+def test_a_right_that_the_role_lacks_fails_the_run_at_once(guarded: Scene) -> None:
+    guarded.library.execute("ALTER TABLE tracks DISABLE ROW LEVEL SECURITY")
+    role = sa.make_url(guarded.library.url).username
+    guarded.library.execute(f"REVOKE UPDATE ON tracks FROM {role}")
+    result = guarded.run()
+    guarded.assert_refused(result, "lacks a right")
+    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
+def test_a_table_that_is_published_without_a_replica_identity_is_said_once_in_plain_words(scene: Scene) -> None:
+    library = scene.library
+    library.execute("ALTER TABLE tracks DROP CONSTRAINT tracks_pkey")
+    library.execute("CREATE UNIQUE INDEX ON tracks (id)")
+    library.execute("CREATE PUBLICATION everything FOR TABLE tracks")
+    result = scene.run()
+    scene.assert_refused(result, "replica identity")
+    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+    library.execute("DROP PUBLICATION everything")
+    scene.assert_next_run_finishes()
+
+
+def test_a_plan_of_which_nothing_came_is_not_left_behind(scene: Scene) -> None:
+    record_writes(scene.library)
+    scene.library.execute("REVOKE ALL ON writes FROM PUBLIC")
+    scene.library.execute("DROP TABLE writes")  # the trigger that notes each write fails now
+    result = scene.run()
+    assert counts(result)["refused"] == len(scene.ghosts)
+    assert evidence(scene, result, MARKING) == []
+
+
+def test_without_refusals_each_row_is_written_once(scene: Scene) -> None:
+    record_writes(scene.library)
+    assert counts(scene.run())["marked_failed"] == len(scene.ghosts)
+    assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
