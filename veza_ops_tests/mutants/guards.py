@@ -34,6 +34,11 @@ SERVER = "storms/test_server.py"
 PARTS = "storms/test_parts.py"
 CLOCKS = "storms/test_clocks.py"
 
+MARKED_ROWS = (
+    '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted(), '
+    "*self._has_id()]\n"
+)
+
 GUARDS = [
     # -- verdicts: "couldn't look" is not "missing"
     Guard(
@@ -456,6 +461,13 @@ GUARDS = [
         'TAKES_ANY_NAME = ("UTF8", "SQL_ASCII")\n',
         'TAKES_ANY_NAME = ("UTF8", "SQL_ASCII", "LATIN1")\n',
         f"{NAMES} -k encoding",
+    ),
+    Guard(
+        "a row that can't be read costs itself alone",
+        "tracks/table.py",
+        "        except UnreadableError:\n            return self._one_by_one(",
+        "        except KeyError:\n            return self._one_by_one(",
+        "storms/test_names.py -k encoding",
     ),
     Guard(
         "trouble with storage ends when it was proven again",
@@ -904,10 +916,94 @@ GUARDS = [
     ),
     Guard(
         "no password in an error",
+        "tracks/address.py",
+        '            text = re.sub("".join(map(_either_way, secret)), "***", text)\n',
+        "            pass\n",
+        "tracks/test_address.py tracks/test_database.py -k 'password or hidden'",
+    ),
+    Guard(
+        "an address doesn't show itself",
+        "tracks/address.py",
+        " = field(repr=False)",
+        "",
+        "tracks/test_address.py -k itself",
+    ),
+    Guard(
+        "a secret that isn't encoded is refused, not shown",
+        "tracks/address.py",
+        '    if login.count("@") > 1 or "@" in place:',
+        '    if login == "@":',
+        "tracks/test_address.py -k none",
+    ),
+    Guard(
+        "a broken encoding is refused, not shown",
+        "tracks/address.py",
+        "    if _BROKEN_ENCODING.search(rest):\n",
+        "    if rest is None:\n",
+        "tracks/test_address.py -k none",
+    ),
+    Guard(
+        "no value of a row is in an error",
         "tracks/database.py",
-        '        said = said.replace(str(secret), "***")\n',
-        "        pass\n",
-        "tracks/test_database.py -k password",
+        "        return f\"{_condition(state)}{where or ''}{' in a trigger' if in_a_trigger else ''}\"\n",
+        "        return primary\n",
+        "tracks/test_refusals.py -k row",
+    ),
+    Guard(
+        "a right that is lacking is of no row",
+        "tracks/database.py",
+        " if by_policy else None\n",
+        "\n",
+        "tracks/test_database.py -k kind_of_fault",
+    ),
+    Guard(
+        "a fault of the server's is of no row",
+        "tracks/database.py",
+        "    if state.startswith(_OF_THE_SERVER):\n        return None\n",
+        "",
+        "tracks/test_refusals.py -k no_row",
+    ),
+    Guard(
+        "a fault that passes is of no row",
+        "tracks/database.py",
+        "    if not state or state.startswith(_PASSING):\n",
+        "    if not state:\n",
+        "tracks/test_refusals.py -k no_row",
+    ),
+    Guard(
+        "a trigger's mistake is of the row",
+        "tracks/database.py",
+        " or in_a_trigger:\n",
+        ":\n",
+        "tracks/test_refusals.py -k row",
+    ),
+    Guard(
+        "what the driver gives up on is no traceback",
+        "tracks/database.py",
+        "    except (sa.exc.SQLAlchemyError, psycopg.Error, UnicodeError) as error:\n",
+        "    except sa.exc.DBAPIError as error:\n",
+        "tracks/test_refusals.py -k gives_up",
+    ),
+    Guard(
+        "a server of another language is asked whether it lets anybody in",
+        "tracks/database.py",
+        " or _turns_all_away(address):\n",
+        ":\n",
+        "tracks/test_logins.py -k language",
+    ),
+    Guard(
+        "a login that will never do isn't tried again",
+        "tracks/database.py",
+        "    if _has(_LASTING_REFUSALS, words):\n        return _no_login(said, address)\n    if not by_server",
+        "    if not by_server",
+        "tracks/test_logins.py -k never_do",
+    ),
+    Guard(
+        "a wrong setting isn't tried again",
+        "tracks/database.py",
+        "    if not by_server and _WRONG_SETTING.search(words):\n",
+        "    if raw is None:\n",
+        "tracks/test_logins.py -k setting",
     ),
     # -- the table
     Guard(
@@ -924,25 +1020,102 @@ GUARDS = [
         '    if read_only == "never":\n',
         f"{PREFLIGHT} -k takes_no_writes",
     ),
+    Guard(
+        "an id that isn't unique is refused",
+        "tracks/preflight.py",
+        " or relation.is_unique:\n",
+        " or relation:\n",
+        "tracks/test_preflight.py storms/test_writes.py -k 'several_rows or unique'",
+    ),
+    Guard(
+        "an index on a part of the rows makes no id unique",
+        "tracks/preflight.py",
+        " AND indpred IS NULL\n",
+        "\n",
+        "tracks/test_preflight.py -k several_rows",
+    ),
+    Guard(
+        "an index on more than the id makes no id unique",
+        "tracks/preflight.py",
+        " AND indnkeyatts = 1\n",
+        "\n",
+        "tracks/test_preflight.py -k several_rows",
+    ),
+    Guard(
+        "an index that isn't valid makes no id unique",
+        "tracks/preflight.py",
+        " AND indisvalid",
+        "",
+        "tracks/test_preflight.py -k several_rows",
+    ),
+    Guard(
+        "a message without room is refused at the start",
+        "tracks/preflight.py",
+        "    if room is not None and len(message) > room:\n",
+        "    if room is None:\n",
+        "tracks/test_preflight.py -k without_room",
+    ),
+    Guard(
+        "what can't be written is named",
+        "tracks/preflight.py",
+        "    if writable and not relation.is_updatable:\n",
+        "    if relation is None:\n",
+        "tracks/test_preflight.py -k only_read",
+    ),
+    Guard(
+        "row-level security that shows nothing is named",
+        "tracks/security.py",
+        "        if self.sees_none:\n",
+        "        if self is None:\n",
+        "tracks/test_security.py storms/test_writes.py -k 'security or row'",
+    ),
+    Guard(
+        "row-level security that lets nothing be changed is named",
+        "tracks/security.py",
+        "        if writable and self.changes_none:\n",
+        "        if self is None:\n",
+        "tracks/test_security.py storms/test_writes.py -k 'security or row'",
+    ),
+    Guard(
+        "a policy that takes rows back may hide some",
+        "tracks/security.py",
+        " WHERE NOT allows AND reads AND rows <> 'true'",
+        " WHERE false",
+        "tracks/test_security.py",
+    ),
+    Guard(
+        "triggers make a table one to be read back",
+        "tracks/preflight.py",
+        " AND tgtype & 16 <> 0 AND tgenabled IN ('O', 'A')\n",
+        " AND false\n",
+        "tracks/test_facts.py -k plain",
+    ),
+    Guard(
+        "zones of other databases don't count",
+        "tracks/preflight.py",
+        "                   AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))\n",
+        "",
+        "tracks/test_facts.py -k zones",
+    ),
     # -- the undo
     Guard(
         "the undo takes only rows with our message",
         "tracks/table.py",
-        '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]\n',
+        MARKED_ROWS,
         '        return [self._status_is("failed"), *self._not_deleted()]\n',
         f"{UNDO}",
     ),
     Guard(
         "the undo takes only failed rows",
         "tracks/table.py",
-        '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]\n',
+        MARKED_ROWS,
         "        return [message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]\n",
         f"{UNDO}",
     ),
     Guard(
         "the undo leaves soft-deleted rows alone",
         "tracks/table.py",
-        '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]\n',
+        MARKED_ROWS,
         '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN)]\n',
         f"{UNDO}",
     ),

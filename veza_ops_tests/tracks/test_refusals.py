@@ -1,0 +1,253 @@
+"""What the server refuses: of which row and why, without what is in it; and what is of no row."""
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from veza_ops.errors import DatabaseRefusedError, DatabaseUnavailableError, VezaOpsError
+from veza_ops.tracks.database import of_a_row, plain_errors
+from veza_ops_tests.library import Library
+from veza_ops_tests.tracks.faults import ADDRESS, login_error, refused, told
+
+SECRET_TITLE = "a secret song"
+WRITE = f"UPDATE tracks SET title = '{SECRET_TITLE}'"
+
+
+def trigger(body: str, *, when: str = "BEFORE UPDATE") -> tuple[str, str]:
+    """The statements that make a trigger of `body`."""
+    return (
+        f"CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$",
+        f"CREATE TRIGGER guard {when} ON tracks FOR EACH ROW EXECUTE FUNCTION guard()",
+    )
+
+
+READER = (
+    "DO 'BEGIN CREATE ROLE reader; EXCEPTION WHEN duplicate_object THEN NULL; END'",
+    "GRANT SELECT, UPDATE ON tracks TO reader",
+)
+POLICY = (
+    *READER,
+    "ALTER TABLE tracks ENABLE ROW LEVEL SECURITY",
+    f"CREATE POLICY mine ON tracks USING (true) WITH CHECK (title <> '{SECRET_TITLE}')",
+    "SET LOCAL ROLE reader",
+)
+
+ROWS = {
+    "check": (
+        f"ALTER TABLE tracks ADD CONSTRAINT no_way CHECK (title <> '{SECRET_TITLE}')",
+        WRITE,
+        "the constraint no_way refuses it",
+    ),
+    "unique": (
+        "UPDATE tracks SET title = id",
+        "ALTER TABLE tracks ADD CONSTRAINT single UNIQUE (title)",
+        WRITE,
+        "the constraint single refuses it",
+    ),
+    "null": ("UPDATE tracks SET title = NULL", "the column title may not be empty"),
+    "domain": (
+        "CREATE DOMAIN title AS text NOT NULL",
+        "ALTER TABLE tracks ADD COLUMN other title DEFAULT 'x'",
+        "UPDATE tracks SET other = NULL",
+        "not null violation for the type title",
+    ),
+    "partition": (
+        "ALTER TABLE tracks RENAME TO whole",
+        "CREATE TABLE tracks (title text) PARTITION BY LIST (title)",
+        "CREATE TABLE part PARTITION OF tracks FOR VALUES IN ('x')",
+        "INSERT INTO tracks VALUES ('x')",
+        "UPDATE part SET title = 'a secret song'",
+        "check violation",
+    ),
+    "policy": (*POLICY, WRITE, "row-level security refuses it: no policy lets this role write such a row"),
+    "view": (
+        "CREATE VIEW few AS SELECT * FROM tracks WHERE title <> 'a secret song' WITH CHECK OPTION",
+        "UPDATE few SET title = 'a secret song'",
+        "the view's WITH CHECK OPTION refuses it",
+    ),
+    "raise": (*trigger("RAISE 'no %%', NEW.id IS NOT NULL"), WRITE, "a trigger refuses it: no t"),
+    "raise in lines": (
+        *trigger(r"RAISE E'no\nway\x1b[2J.'"),
+        WRITE,
+        r"a trigger refuses it: no way\x1b[2J",
+    ),
+    "raise at length": (
+        *trigger("RAISE '%%', repeat('x', 9000)"),
+        WRITE,
+        f"a trigger refuses it: {'x' * 199}…",
+    ),
+    "raise with a code of its own": (*trigger("RAISE 'no' USING ERRCODE = 'VZ001'"), WRITE, "a trigger refuses it: no"),
+    "raise with a code of a value": (*trigger("RAISE 'no' USING ERRCODE = '22003'"), WRITE, "a trigger refuses it: no"),
+    "raise with a code of a right": (*trigger("RAISE 'no' USING ERRCODE = '42501'"), WRITE, "a trigger refuses it: no"),
+    "raise with a code of a state": (*trigger("RAISE 'no' USING ERRCODE = '55000'"), WRITE, "a trigger refuses it: no"),
+    "assert": (*trigger("ASSERT false, 'no'"), WRITE, "a trigger refuses it: no"),
+    "cast": (
+        *trigger("NEW.title := NEW.title::integer"),
+        WRITE,
+        "invalid text representation in a trigger",
+    ),
+    "cast without a trigger": (f"UPDATE tracks SET id = '{SECRET_TITLE}'", "invalid text representation"),
+    "length": (
+        "ALTER TABLE tracks ALTER title TYPE varchar(8)",
+        WRITE,
+        "a value is too long for the type character varying(8)",
+    ),
+    "number": (
+        "ALTER TABLE tracks ADD COLUMN small smallint",
+        "UPDATE tracks SET small = 70000",
+        "numeric value out of range",
+    ),
+    "size": (
+        "CREATE INDEX ON tracks (title)",
+        "UPDATE tracks SET title = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 2000) n)",
+        "program limit exceeded",
+    ),
+    "broken trigger": (
+        *trigger("PERFORM * FROM nowhere WHERE title = NEW.title"),
+        WRITE,
+        "undefined table in a trigger",
+    ),
+    "broken dynamic trigger": (
+        *trigger("EXECUTE 'SELECT ' || NEW.title"),
+        WRITE,
+        "syntax error in a trigger",
+    ),
+    "trigger that changes the row": (
+        *trigger("IF pg_trigger_depth() = 1 THEN UPDATE tracks SET title = 'x' WHERE id = NEW.id; END IF"),
+        WRITE,
+        "triggered data change violation",
+    ),
+    "trigger without an end": (
+        "CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN END $$",
+        "CREATE TRIGGER guard BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION guard()",
+        WRITE,
+        "function executed no return statement in a trigger",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROWS.values(), ids=list(ROWS))
+def test_a_row_that_is_refused_has_its_reason_without_what_is_in_it(case: tuple[str, ...], library: Library) -> None:
+    *statements, reason = case
+    error = refused(library, *statements)
+    assert of_a_row(error) == reason
+    caught = told(error)
+    assert isinstance(caught, DatabaseRefusedError)
+    assert str(caught) == f"A statement was refused by database veza (veza@db:5432): {reason}. It changed nothing."
+
+
+NOT_ROWS = {
+    "no such table": ("SELECT * FROM nowhere", DatabaseRefusedError, 'relation "nowhere" does not exist'),
+    "no right": (*READER, "SET LOCAL ROLE reader", "DELETE FROM tracks", DatabaseRefusedError, "It needs GRANT"),
+    "no right in a trigger": (
+        "CREATE TABLE elsewhere ()",
+        *trigger("PERFORM * FROM elsewhere"),
+        *READER,
+        "SET LOCAL ROLE reader",
+        WRITE,
+        DatabaseRefusedError,
+        "permission denied for table elsewhere",
+    ),
+    "policies switched off": (
+        *POLICY,
+        "SET LOCAL row_security = off",
+        WRITE,
+        DatabaseRefusedError,
+        "A statement was refused",
+    ),
+    "read-only": ("SET TRANSACTION READ ONLY", WRITE, DatabaseRefusedError, "a server that takes writes"),
+    "no replica identity": (
+        "ALTER TABLE tracks DROP CONSTRAINT tracks_pkey",
+        "CREATE PUBLICATION all_of_it FOR TABLE tracks",
+        WRITE,
+        DatabaseRefusedError,
+        "Give the table a primary key or a REPLICA IDENTITY.",
+    ),
+    "a view that takes no writes": (
+        "CREATE VIEW few AS SELECT DISTINCT title FROM tracks",
+        "UPDATE few SET title = 'x'",
+        DatabaseRefusedError,
+        'cannot update view "few"',
+    ),
+    "a view that takes no writes from a trigger": (
+        "CREATE VIEW few AS SELECT DISTINCT title FROM tracks",
+        *trigger("UPDATE few SET title = 'x'"),
+        WRITE,
+        DatabaseRefusedError,
+        'cannot update view "few"',
+    ),
+    "serialization": (*trigger("RAISE 'no' USING ERRCODE = '40001'"), WRITE, DatabaseUnavailableError, "in the way"),
+    "deadlock": (*trigger("RAISE 'no' USING ERRCODE = '40P01'"), WRITE, DatabaseUnavailableError, "in the way"),
+    "lock": (*trigger("RAISE 'no' USING ERRCODE = '55P03'"), WRITE, DatabaseUnavailableError, "in the way"),
+    "in use": (*trigger("RAISE 'no' USING ERRCODE = '55006'"), WRITE, DatabaseUnavailableError, "in the way"),
+    "memory": (*trigger("RAISE 'no' USING ERRCODE = '53200'"), WRITE, DatabaseUnavailableError, "no room"),
+    "connections": (*trigger("RAISE 'no' USING ERRCODE = '53300'"), WRITE, DatabaseUnavailableError, "no room"),
+    "shutdown": (*trigger("RAISE 'no' USING ERRCODE = '57P01'"), WRITE, DatabaseUnavailableError, "was cut"),
+    "connection": (*trigger("RAISE 'no' USING ERRCODE = '08006'"), WRITE, DatabaseUnavailableError, "was cut"),
+    "idle": (*trigger("RAISE 'no' USING ERRCODE = '25P03'"), WRITE, DatabaseUnavailableError, "was cut"),
+    "cancelled": (
+        "SET LOCAL statement_timeout = 50",
+        *trigger("PERFORM pg_sleep(5)"),
+        WRITE,
+        DatabaseUnavailableError,
+        "statement_timeout_seconds",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_ROWS.values(), ids=list(NOT_ROWS))
+def test_what_is_of_the_statement_or_passes_is_of_no_row(
+    case: tuple[str | type[VezaOpsError], ...], library: Library
+) -> None:
+    *statements, kind, said = case
+    error = refused(library, *map(str, statements))
+    assert of_a_row(error) is None
+    caught = told(error)
+    assert isinstance(kind, type)
+    assert isinstance(caught, kind)
+    assert str(said) in str(caught)
+    assert SECRET_TITLE not in str(caught)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("53100", "The disk of the database's server is full"),
+        ("57P04", "A statement was refused"),
+        ("28P01", "No login to"),
+        ("XX000", "A statement was refused"),
+    ],
+)
+def test_what_no_waiting_mends_is_not_tried_again(code: str, said: str) -> None:
+    """Errors of a server, which nobody can have at will."""
+    caught = told(sa.exc.DBAPIError(None, None, psycopg.errors.lookup(code)(SECRET_TITLE)))
+    assert isinstance(caught, DatabaseRefusedError)
+    assert str(caught).startswith(said)
+    assert SECRET_TITLE not in str(caught)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sa.exc.InvalidRequestError(SECRET_TITLE),
+        sa.exc.StatementError(SECRET_TITLE, SECRET_TITLE, {}, ValueError(SECRET_TITLE)),
+        psycopg.DataError(SECRET_TITLE),
+        UnicodeEncodeError("utf-8", SECRET_TITLE, 0, 1, SECRET_TITLE),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_driver_gives_up_on_is_named_without_what_is_in_it(error: Exception) -> None:
+    caught = told(error)
+    assert isinstance(caught, DatabaseRefusedError)
+    assert str(caught).startswith("The driver gave up on database veza (veza@db:5432): ")
+    assert "secret" not in str(caught)
+
+
+def test_a_mistake_in_the_program_keeps_its_own_error() -> None:
+    with pytest.raises(KeyError), plain_errors(ADDRESS):
+        raise KeyError
+
+
+def test_an_error_without_a_code_is_of_no_row() -> None:
+    assert of_a_row(sa.exc.DataError(None, None, psycopg.DataError("NUL"))) is None
+    assert of_a_row(login_error("timeout expired")) is None
