@@ -89,7 +89,8 @@ def audit_files(
         context.log.info(NOT_CONFIGURED)
         return Audited()
     began = time.monotonic()
-    files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
+    with plain_failures(context):
+        files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
     so_far = start = Round() if config.start_over else last_round(context.instance)
     missing: list[Judged] = []
     unverifiable: list[Judged] = []
@@ -144,7 +145,8 @@ def find_unnamed_files(
     if not database.is_configured:
         return Unnamed()
     began = time.monotonic()
-    files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
+    with plain_failures(context):
+        files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
     found = Unnamed()
     with plain_failures(context):
         with database.tracks(writable=False) as tracks:

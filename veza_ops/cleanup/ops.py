@@ -175,9 +175,9 @@ def mark_orphans_failed(
     Each part of the batch is one transaction; what it is to change is written down before, what it changed after.
     """
     began = time.monotonic()
-    records = evidence.of_run(context.run_id, context.instance)
-    recorder = Recorder(records, checked.batch.number, database.tracks)
     with plain_failures(context):
+        records = evidence.of_run(context.run_id, context.instance)
+        recorder = Recorder(records, checked.batch.number, database.tracks)
         time.sleep(rules.seconds_to_settle(checked, timedelta(seconds=config.settle_seconds), database.tracks))
         outcome = rules.total(Marking(storage.files(), recorder, config.dry_run).batch(checked))
     counts = outcome.counts
@@ -212,8 +212,8 @@ def report_cleanup(
     if found.sweep is None:
         context.add_output_metadata(counts | {"note": NOT_CONFIGURED})
         return counts
-    records = evidence.of_run(context.run_id, context.instance)
     with plain_failures(context):
+        records = evidence.of_run(context.run_id, context.instance)
         lists = keep_once(records, outcome.digest, last_list(context.instance))
     metadata = {
         **counts,

@@ -95,6 +95,8 @@ class Facts:
     """Names the table, its database and the server, so that one of staging isn't taken for that of production."""
     zones: tuple[str, ...]
     """The time zones, beside UTC, that a time without a zone may have been written in."""
+    is_view: bool
+    """It may show a row no longer once it was changed: a view, or a table elsewhere."""
     is_plain: bool
     """What an UPDATE returns is what the row is afterwards: no trigger, rule or other table has a say in it."""
     security: RowSecurity
@@ -191,6 +193,7 @@ def preflight(connection: sa.Connection, *, schema: str, name: str, writable: bo
     table.info["facts"] = Facts(
         identity=_identity(connection, where, relation),
         zones=_zones(connection, relation.zones),
+        is_view=relation.kind not in _TABLES,
         is_plain=relation.is_plain,
         security=security,
         encoding=relation.encoding,

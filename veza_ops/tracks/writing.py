@@ -221,9 +221,11 @@ class WritingTracks(PlayableTracks):
         columns = [self._text(name) for name in ("id", "file_path", "status", "status_message", "updated_at")]
         query = sa.select(*columns).join(wanted, self.table.c.id == sa.cast(wanted.c.id, self.table.c.id.type))
         now = {(identity, path): after for identity, path, *after in self.connection.execute(query)}
-        nothing = (None, None, None)
+        gone = facts_of(self.table).is_view  # a view of what is processing shows a row no longer that is failed
         return [
-            row if row.status_after is None else _Held(*row[:5], *now.get((row.id, row.file_path), nothing))
+            row
+            if row.status_after is None
+            else _Held(*row[:5], *now.get((row.id, row.file_path), row[5:] if gone else (None, None, None)))
             for row in held
         ]
 

@@ -605,6 +605,13 @@ GUARDS = [
         "storms/test_writes.py -k refused",
     ),
     Guard(
+        "a row that leaves the view by the write is no refusal",
+        "tracks/writing.py",
+        "        gone = facts_of(self.table).is_view  # a view of what is processing shows a row no longer that is failed\n",
+        "        gone = False\n",
+        "storms/test_writes.py -k view",
+    ),
+    Guard(
         "what would fail at the commit fails with its row",
         "tracks/writing.py",
         '        self.connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")\n',
@@ -969,6 +976,20 @@ GUARDS = [
         "    if not state or state.startswith(_PASSING):\n",
         "    if not state:\n",
         "tracks/test_refusals.py -k no_row",
+    ),
+    Guard(
+        "whatever code a trigger raises is of the row",
+        "tracks/database.py",
+        ' or said.source_function == "exec_stmt_raise":\n',
+        ":\n",
+        "tracks/test_refusals.py -k code",
+    ),
+    Guard(
+        "the write is made at the level that it is made for",
+        "tracks/database.py",
+        '        isolation_level="READ COMMITTED",  # what the guarded write is made for, whatever the role is set to\n',
+        "",
+        "tracks/test_database.py -k level",
     ),
     Guard(
         "a trigger's mistake is of the row",

@@ -65,6 +65,20 @@ MEDDLING = {
             "FOR EACH ROW EXECUTE FUNCTION meddle()"
         ),
     ],
+    "a trigger that raises what passes elsewhere": [
+        TRIGGER.format(body="IF NEW.title = 'stubborn' THEN RAISE 'busy' USING ERRCODE = '40001'; END IF; RETURN NEW;"),
+        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+    ],
+    "a trigger that takes the row away": [
+        TRIGGER.format(
+            body="IF NEW.title = 'stubborn' THEN DELETE FROM tracks WHERE id = NEW.id; END IF; RETURN NULL;"
+        ),
+        "CREATE TRIGGER meddle AFTER UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+    ],
+    "a trigger that changes the id": [
+        TRIGGER.format(body="IF NEW.title = 'stubborn' THEN NEW.id := gen_random_uuid(); END IF; RETURN NEW;"),
+        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+    ],
     "a mistake in a trigger": [
         TRIGGER.format(body="IF NEW.title = 'stubborn' THEN PERFORM 1 FROM nowhere; END IF; RETURN NEW;"),
         "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
@@ -235,6 +249,14 @@ def test_through_a_view_too_only_the_row_that_was_looked_for_is_written(scene: S
         "processing",
     )
     assert sorted(became.values()) == ["failed", "processing", "processing", "ready"]
+
+
+@pytest.mark.parametrize("where", ["status = 'processing' OR status = 'ready'", "deleted_at IS NULL"])
+def test_a_row_that_a_view_no_longer_shows_once_it_is_failed_is_marked(scene: Scene, where: str) -> None:
+    scene.library.execute(f"CREATE VIEW current AS SELECT * FROM tracks WHERE {where}")
+    after = counts(scene.run(database={"tracks_table": "current"}))
+    assert (after["marked_failed"], after["refused"]) == (len(scene.ghosts), 0)
+    scene.assert_all_is_well()
 
 
 # -- row-level security ---------------------------------------------------------------------------------------------

@@ -113,6 +113,15 @@ def test_the_sessions_name_themselves_and_keep_to_their_time_outs(library: Libra
     assert said == ["veza-ops", "2s", "1s", "UTC"]
 
 
+@pytest.mark.parametrize("level", ["serializable", "repeatable read"])
+def test_the_write_is_made_at_the_level_that_it_is_made_for_whatever_the_database_is_set_to(
+    level: str, library: Library
+) -> None:
+    library.execute(f"ALTER DATABASE {library.database} SET default_transaction_isolation = '{level}'")
+    with open_database(library) as database, database.tracks() as tracks:
+        assert tracks.connection.exec_driver_sql("SHOW transaction_isolation").scalar_one() == "read committed"
+
+
 def test_settings_hold_for_a_transaction_and_not_for_the_session(library: Library) -> None:
     with open_database(library) as database:
         with database.tracks() as tracks:
