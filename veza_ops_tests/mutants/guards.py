@@ -607,8 +607,8 @@ GUARDS = [
     Guard(
         "a row that leaves the view by the write is no refusal",
         "tracks/writing.py",
-        "        gone = facts_of(self.table).is_view  # a view of what is processing shows a row no longer that is failed\n",
-        "        gone = False\n",
+        "        gone = facts_of(self.table).is_view  #",
+        "        gone = False  #",
         "storms/test_writes.py -k view",
     ),
     Guard(
@@ -987,8 +987,8 @@ GUARDS = [
     Guard(
         "the write is made at the level that it is made for",
         "tracks/database.py",
-        '        isolation_level="READ COMMITTED",  # what the guarded write is made for, whatever the role is set to\n',
-        "",
+        '        isolation_level="READ COMMITTED",  #',
+        "        #",
         "tracks/test_database.py -k level",
     ),
     Guard(
