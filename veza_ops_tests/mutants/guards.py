@@ -553,7 +553,7 @@ GUARDS = [
         "tracks/writing.py",
         "            .with_for_update(key_share=True, skip_locked=True, of=table)\n",
         "            .with_for_update(key_share=True, of=table)\n",
-        f"{TABLE} {UPLOADS} -k locked",
+        f"{TABLE} {UPLOADS} -k locked --timeout 30",
     ),
     Guard(
         "a row that others refer to is no locked row",
