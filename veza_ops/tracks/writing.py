@@ -143,6 +143,13 @@ class WritingTracks(PlayableTracks):
             .with_for_update(key_share=True, skip_locked=True, of=table)
             .cte("held")
         )
+        before = (
+            sa.cast(held.c.id, sa.Text).label("id"),
+            held.c.file_path,
+            held.c.status.label("status_before"),
+            held.c.status_message.label("status_message_before"),
+            held.c.updated_at_before,
+        )
         values: dict[str, Any] = {"status": aim.status, "status_message": aim.message}
         if aim.messages is not None:
             values["status_message"] = sa.cast(held.c.becomes, table.c.status_message.type)
@@ -153,26 +160,18 @@ class WritingTracks(PlayableTracks):
             .values(values)
             .where(table.c.id == held.c.id, *aim.premise, *self._unchanged(held))
             .returning(
-                table.c.id,
-                self._text("file_path").label("file_path"),
-                self._text("status").label("status"),
-                self._text("status_message").label("status_message"),
-                self._text("updated_at").label("updated_at"),
+                *before,
+                self._text("status").label("status_after"),
+                self._text("status_message").label("status_message_after"),
+                self._text("updated_at").label("updated_at_after"),
             )
             .cte("written")
         )
-        is_it = sa.and_(written.c.id == held.c.id, written.c.file_path == held.c.file_path)
-        query = sa.select(
-            sa.cast(held.c.id, sa.Text),
-            held.c.file_path,
-            held.c.status,
-            held.c.status_message,
-            held.c.updated_at_before,
-            written.c.status,
-            written.c.status_message,
-            written.c.updated_at,
-        ).select_from(held.outerjoin(written, is_it))
-        return self._as_meant(tracks, list(starmap(_Held, self.connection.execute(query))), aim)
+        # Not a join, which the planner would take for one of a few rows.
+        places = sa.select(written.c.id, written.c.file_path)
+        spared = sa.select(*before, *[sa.cast(sa.null(), sa.Text)] * 3).where(sa.tuple_(*before[:2]).not_in(places))
+        rows = self.connection.execute(sa.select(written).union_all(spared))
+        return self._as_meant(tracks, list(starmap(_Held, rows)), aim)
 
     def _as_rows(self, tracks: Sequence[Track], aim: Aim) -> sa.TableValuedAlias:
         """`tracks` as they were read, as a table named ``checked``."""
