@@ -1,11 +1,14 @@
 """The connection: its errors are plain, its secrets are kept, its faults that pass are tried again."""
 
+from urllib.parse import quote
+
 import dagster as dg
 import psycopg
 import pytest
 import sqlalchemy as sa
 
 from veza_ops.errors import DatabaseRefusedError, DatabaseUnavailableError
+from veza_ops.tracks.address import parse_url
 from veza_ops_tests.library import Library, counts, failure, run_job
 from veza_ops_tests.tracks.faults import (
     PLAIN_SECRET,
@@ -102,6 +105,25 @@ def test_each_kind_of_fault_has_its_own_words(
 def test_a_server_that_is_busy_with_itself_is_one_to_try_again(said: str, library: Library) -> None:
     """Its own words: most of these states last too short a time to be met on purpose, and it may be over by now."""
     assert isinstance(told(login_error(f"FATAL:  {said}"), library.url), DatabaseUnavailableError)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "postgresql://postgres@{quoted}/{database}",
+        "postgresql+psycopg2://postgres@{quoted}/{database}",
+        "postgres+asyncpg://postgres@/{database}?host={host}",
+        "postgresql://postgres@127.0.0.1:1,{quoted}/{database}?target_session_attrs=read-write",
+        "host={host} user=postgres dbname={database}",
+    ],
+)
+def test_an_address_in_any_form_that_libpq_takes_leads_to_the_database(
+    form: str, library: Library, instance: dg.DagsterInstance
+) -> None:
+    library.add_ghost()
+    host = parse_url(library.url).parameters["host"]
+    url = form.format(quoted=quote(host, safe=""), host=host, database=library.database)
+    assert counts(run_job(None, instance, database={"url": url}, storage={"root": str(library.root)}))["stale"] == 1
 
 
 def test_the_sessions_name_themselves_and_keep_to_their_time_outs(library: Library) -> None:
