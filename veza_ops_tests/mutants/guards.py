@@ -863,14 +863,14 @@ GUARDS = [
         "recording.py",
         "        self.records.drop(plan)\n        if written.refused:\n",
         "        if written.refused:\n",
-        "storms/test_evidence.py",
+        "storms/test_writes.py -k holds",
     ),
     Guard(
         "a plan of which nothing came is taken away",
         "recording.py",
         "        except DatabaseRefusedError:\n            self.records.drop(plan)\n            raise\n",
         "        except DatabaseRefusedError:\n            raise\n",
-        "storms/test_evidence.py storms/test_writes.py -k nothing",
+        "storms/test_writes.py -k lacks",
     ),
     Guard(
         "what was never confirmed is told by the rows",

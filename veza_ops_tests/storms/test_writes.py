@@ -209,8 +209,10 @@ def test_a_row_that_somebody_holds_is_raced_and_one_that_is_refused_beside_it_re
     scene.library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID")
     with scene.library.engine.begin() as api:
         api.execute(sa.text("SELECT 1 FROM tracks WHERE id = :id FOR UPDATE"), {"id": scene.ghosts[0]})
-        after = counts(scene.run())
+        result = scene.run()
+    after = counts(result)
     assert (after["refused"], after["raced"], after["marked_failed"]) == (1, 1, len(scene.ghosts) - 1)
+    assert evidence(scene, result, MARKING) == []
 
 
 # -- one row for one id ---------------------------------------------------------------------------------------------
@@ -342,6 +344,7 @@ def test_a_right_that_the_role_lacks_fails_the_run_at_once(guarded: Scene) -> No
     guarded.library.execute(f"REVOKE UPDATE ON tracks FROM {role}")
     result = guarded.run()
     guarded.assert_refused(result, "lacks a right")
+    assert evidence(guarded, result, MARKING) == []
     assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
 
 
