@@ -20,7 +20,7 @@ LONGEST_MESSAGE = 200
 """Characters of a message that are told; a trigger's may be anything."""
 
 # What PostgreSQL's five-letter codes begin with (appendix A of its manual).
-_CUT = ("08", "57P01", "57P02", "57P03", "57P05", "25P03")
+_CUT = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _CANCELLED = "57014"
 _IN_THE_WAY = ("40", "55P03", "55006")
 _SHORT_OF = ("53200", "53300")  # memory, connections
@@ -34,7 +34,8 @@ _NOT_NULL = "23502"
 _CHECK_OPTION = "44000"
 _TOO_LONG = "22001"
 _RAISED = "P0"
-_OF_THE_SERVER = ("25", "53", "55", "57")
+_SHORT_OF_ALL = ("53", "57")
+_OF_THE_SERVER = ("25", "55")
 # Values, what functions of any language do, limits of size: a row at a time.
 _OF_A_VALUE = ("22", "27", "2F", "38", "39", "54")
 
@@ -125,6 +126,11 @@ def plain_errors(address: Address) -> Iterator[None]:
         raise _explained(error, address) from None
 
 
+def was_cancelled(error: sa.exc.DBAPIError) -> bool:
+    """Whether a statement was given up, as one that takes too long is."""
+    return getattr(error.orig, "sqlstate", None) == _CANCELLED
+
+
 def of_a_row(error: sa.exc.DBAPIError) -> str | None:
     """Why the database refuses a row that was to be written, without what is in it.
 
@@ -136,16 +142,17 @@ def of_a_row(error: sa.exc.DBAPIError) -> str | None:
 def _of_a_row(fault: psycopg.Error) -> str | None:  # noqa: PLR0911 - one for each kind of refusal
     state, said = fault.sqlstate or "", fault.diag
     primary = said.message_primary or ""
-    in_a_trigger = "PL/" in (said.context or "")  # no language has another word for PL/pgSQL
+    # What a function did, a trigger's most often; not what a server elsewhere answered.
+    in_a_trigger = bool(said.context) and "remote SQL command" not in (said.context or "")
     # Whatever code it chose: one of those that pass would hold up all others for ever.
     if state.startswith(_RAISED) or said.source_function == "exec_stmt_raise":
         return f"a trigger refuses it: {shown(' '.join(primary.split()), LONGEST_MESSAGE).rstrip('.')}"
     if not state or state.startswith(_PASSING):
         return None
-    if state == _NO_RIGHT:
+    if state == _NO_RIGHT and not in_a_trigger:
         by_policy = said.source_function == "ExecWithCheckOptions" or "new row violates row-level" in primary
         return "row-level security refuses it: no policy lets this role write such a row" if by_policy else None
-    if state.startswith(_OF_THE_SERVER):
+    if state.startswith(_SHORT_OF_ALL) or (state.startswith(_OF_THE_SERVER) and not in_a_trigger):
         return None
     if state == _CHECK_OPTION:
         return "the view's WITH CHECK OPTION refuses it"
@@ -161,7 +168,7 @@ def _of_a_row(fault: psycopg.Error) -> str | None:  # noqa: PLR0911 - one for ea
         where = (said.column_name and f" in the column {shown(said.column_name)}") or (
             said.datatype_name and f" for the type {shown(said.datatype_name)}"
         )
-        return f"{_condition(state)}{where or ''}{' in a trigger' if in_a_trigger else ''}"
+        return f"{_condition(state)}{where or ''}{' in a trigger or a function' if in_a_trigger else ''}"
     return None
 
 

@@ -165,7 +165,8 @@ class PlayableTracks:
     @property
     def _name(self) -> str:
         """The table's name as SQL has it."""
-        return self.connection.dialect.identifier_preparer.format_table(self.table)
+        name = self.connection.dialect.identifier_preparer.format_table(self.table)
+        return name.replace("%%", "%")  # doubled for statements that take parameters
 
     def _sampled(self, tracks: "PlayableTracks", where: Where, count: int) -> list[Playable]:
         """The newest playable of `tracks`.

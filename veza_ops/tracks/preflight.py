@@ -1,6 +1,6 @@
 """What can't serve is refused before anything is done: the server, the table, its columns and their types."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +46,12 @@ _RELATION = """
                AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = relation.oid)
                AND NOT EXISTS (
                    SELECT FROM pg_trigger LEFT JOIN pg_constraint ON pg_constraint.oid = tgconstraint
-                   WHERE tgrelid = relation.oid AND tgtype & 16 <> 0 AND tgenabled IN ('O', 'A')
+                   WHERE tgrelid = relation.oid AND tgtype & 16 <> 0 AND tgenabled <> 'D'
                        AND coalesce(contype, 't') = 't'
                ) AS is_plain,
            current_database()::text AS database, getdatabaseencoding()::text AS encoding,
            has_function_privilege('pg_control_system()', 'EXECUTE') AS tells_server,
            ARRAY(
-               SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'
-               UNION
                SELECT substr(setting, 10) FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS setting
                WHERE lower(setting) LIKE 'timezone=%'
                    AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
@@ -79,6 +77,12 @@ _COLUMNS = """
     FROM layer JOIN pg_type ON pg_type.oid = type JOIN pg_namespace ON pg_namespace.oid = typnamespace
     WHERE typtype <> 'd'
 """
+
+_HIDES_THE_SERVERS = ("client", "user", "database user")
+"""Where this session's zone may come from, so that it says nothing of what the server gives to others."""
+
+_FARTHEST_WEST = "Etc/GMT+12"
+"""Stands for a zone that nobody knows: nowhere do clocks show less."""
 
 _UTC = {
     *("utc", "uct", "gmt", "gmt0", "gmt+0", "gmt-0", "universal", "zulu", "greenwich"),
@@ -141,6 +145,9 @@ class _Column:
             return postgresql.CITEXT() if self.name == "id" else sa.Text()
         if self.name == "id" and self.kind == "bpchar" and self.room:  # its index serves no other type
             return sa.CHAR(self.room)
+        if self.is_own and self.kind in ("timestamp", "timestamptz"):
+            precision = self.modifier if self.modifier >= 0 else None
+            return postgresql.TIMESTAMP(timezone=self.kind == "timestamptz", precision=precision)
         make = _TYPES.get(self.kind) if self.is_own else None
         return make() if make else None
 
@@ -160,8 +167,6 @@ _TYPES: Mapping[str, Callable[[], sa.types.TypeEngine[Any]]] = {
     "text": sa.Text,
     "varchar": sa.Text,
     "bpchar": sa.Text,
-    "timestamp": sa.TIMESTAMP,
-    "timestamptz": lambda: sa.TIMESTAMP(timezone=True),
 }
 
 
@@ -180,7 +185,7 @@ def preflight(connection: sa.Connection, *, schema: str, name: str, writable: bo
     table = _table(schema, name, found)
     security = RowSecurity()
     if relation.is_secured:
-        security = row_security(connection, connection.dialect.identifier_preparer.format_table(table))
+        security = row_security(connection, relation.oid)
     wrong = security.bars(where, writable=writable)
     if unfit := [*_unfit_relation(relation, writable=writable), *_unfit_columns(found), *_unfit_key(relation, found)]:
         wrong.insert(
@@ -192,7 +197,7 @@ def preflight(connection: sa.Connection, *, schema: str, name: str, writable: bo
         raise TracksTableError(" ".join(wrong))
     table.info["facts"] = Facts(
         identity=_identity(connection, where, relation),
-        zones=_zones(connection, relation.zones),
+        zones=_zones(connection, relation) if _is_naive(found) else (),
         is_view=relation.kind not in _TABLES,
         is_plain=relation.is_plain,
         security=security,
@@ -332,8 +337,20 @@ def _identity(connection: sa.Connection, where: str, relation: sa.Row[Any]) -> s
     return f"{name} (server {server})"
 
 
-def _zones(connection: sa.Connection, settings: Iterable[str]) -> tuple[str, ...]:
-    """The zones that these settings mean, UTC left out."""
+def _is_naive(found: Mapping[str, _Column]) -> bool:
+    return any(found[name].kind == "timestamp" for name in _TIMES if name in found)
+
+
+def _zones(connection: sa.Connection, relation: sa.Row[Any]) -> tuple[str, ...]:
+    """The zones that anybody's times may be in here, UTC left out."""
+    own = connection.begin_nested()
+    connection.exec_driver_sql("SET LOCAL TimeZone TO DEFAULT")
+    query = sa.text("SELECT setting, source FROM pg_settings WHERE name = 'TimeZone'")
+    default, source = connection.execute(query).one()
+    own.rollback()
+    settings: list[str] = [default, *relation.zones]
+    if source in _HIDES_THE_SERVERS:
+        settings.append(_FARTHEST_WEST)
     zones = {zone for setting in settings if setting.lower() not in _UTC and (zone := _zone(connection, setting))}
     return tuple(sorted(zone for zone in zones if zone.lower() not in _UTC))
 

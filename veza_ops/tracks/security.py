@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 _POLICIES = """
-    WITH relation AS (SELECT to_regclass(:relation)::oid AS oid),
+    WITH relation AS (SELECT CAST(:relation AS oid) AS oid),
     applied AS (
         SELECT polpermissive AS allows,
                polcmd IN ('r', '*') AS reads,
@@ -72,10 +72,10 @@ class RowSecurity:
         return why
 
 
-def row_security(connection: sa.Connection, relation_name: str) -> RowSecurity:
-    """Row-level security for the current role on a table, by its name as SQL has it.
+def row_security(connection: sa.Connection, relation: int) -> RowSecurity:
+    """Row-level security for the current role on a table, by its number in pg_class.
 
     There is none on views and foreign tables.
     """
-    found = connection.execute(sa.text(_POLICIES), {"relation": relation_name}).one_or_none()
+    found = connection.execute(sa.text(_POLICIES), {"relation": relation}).one_or_none()
     return RowSecurity() if found is None else RowSecurity(*found)

@@ -219,7 +219,9 @@ class Tracks(WritingTracks):
         """
         zones = () if has_zone(column.type) else facts_of(self.table).zones
         moment = sa.func.timezone("UTC", sa.cast(utc, sa.DateTime()))
-        return [column < self._time(utc, column), *(sa.func.timezone(zone, column) < moment for zone in zones)]
+        long_ago = column < sa.cast("1900-01-01", sa.DateTime())  # in any zone; some of it can't be in another zone
+        in_zones = (sa.case((long_ago, True), else_=sa.func.timezone(zone, column) < moment) for zone in zones)
+        return [column < self._time(utc, column), *in_zones]
 
     @staticmethod
     def _time(utc: str, column: sa.Column[Any]) -> sa.ColumnElement[Any]:

@@ -6,16 +6,18 @@ savepoint of its own; and what a row is after the write decides what it is count
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import starmap
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
-from veza_ops.tracks.database import of_a_row
+from veza_ops.tracks.database import of_a_row, was_cancelled
 from veza_ops.tracks.playable import PlayableTracks, Where, as_json, has_zone, listed
 from veza_ops.tracks.preflight import facts_of
 from veza_ops.tracks.row import Change, Judged, Track, Written
+
+CANCELLED_AT_MOST = 3
+"""So often is a part halved whose write takes too long; then it isn't the number of its rows that takes the time."""
 
 DIVIDING_SECONDS = 10.0
 """So long at most is a part divided at a time, since what was written of it stays locked until the commit."""
@@ -42,19 +44,6 @@ class Aim:
     def message_of(self, track: Track) -> str | None:
         """The ``status_message`` that `track` gets."""
         return self.message if self.messages is None else self.messages.get(track.id, self.message)
-
-
-class _Held(NamedTuple):
-    """A row that was as it was read, and what it is after the write; None if the write did nothing to it."""
-
-    id: str
-    file_path: str
-    status_before: str
-    status_message_before: str | None
-    updated_at_before: str | None
-    status_after: str | None
-    status_message_after: str | None
-    updated_at_after: str | None
 
 
 class _NotAsMeant(Exception):  # noqa: N818 - no error: it takes a savepoint back
@@ -87,38 +76,23 @@ class WritingTracks(PlayableTracks):
         self.connection.execute(sa.text(_BEGIN))
         # What would be found wrong at the commit only is found now, with the row that it is about.
         self.connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        dividing = _Dividing([list(tracks)])
         changes: list[Change] = []
-        refused: list[Judged] = []
-        untried: list[Track] = []
-        began = time.monotonic()
-        waiting = [list(tracks)]
-        while waiting:
-            part = waiting.pop()
-            if refused and time.monotonic() - began > DIVIDING_SECONDS:
-                untried.extend(part)
-                continue
+        while part := dividing.next_part():
             try:
                 with self.connection.begin_nested():
                     changes.extend(self._change(part, aim))
+                dividing.accepted = True
             except _NotAsMeant as found:
-                refused.extend(found.refused)
-                those = {judged.track for judged in found.refused}
-                waiting.append([track for track in part if track not in those])
+                dividing.refuse(part, found.refused)
             except sa.exc.DBAPIError as error:
-                reason = of_a_row(error)
-                if reason is None:
-                    raise
-                if len(part) == 1:
-                    refused.append(Judged(part[0], reason))
-                else:
-                    half = len(part) // 2
-                    waiting += part[half:], part[:half]
-            waiting = [each for each in waiting if each]
-        if facts_of(self.table).security.active:
-            done = {change.id for change in changes} | {each.id for each in (*untried, *(each for each, _ in refused))}
-            withheld = self._withheld([track for track in tracks if track.id not in done], aim)
-            refused.extend(Judged(track, "row-level security keeps this role from changing it") for track in withheld)
-        return Written(tuple(changes), tuple(refused), tuple(untried))
+                dividing.divide(part, error)
+        if dividing.refused and not facts_of(self.table).is_plain:
+            # What was tried after them may have changed those that were accepted.
+            changes, undone = self._told_apart(changes, tracks, aim)
+            dividing.refused.extend(undone)
+        refused = [*dividing.refused, *self._by_policy(tracks, changes, dividing, aim)]
+        return Written(tuple(changes), tuple(refused), tuple(dividing.untried))
 
     def _change(self, tracks: Sequence[Track], aim: Aim) -> list[Change]:
         """The one statement that changes rows.
@@ -170,8 +144,13 @@ class WritingTracks(PlayableTracks):
         # Not a join, which the planner would take for one of a few rows.
         places = sa.select(written.c.id, written.c.file_path)
         spared = sa.select(*before, *[sa.cast(sa.null(), sa.Text)] * 3).where(sa.tuple_(*before[:2]).not_in(places))
-        rows = self.connection.execute(sa.select(written).union_all(spared))
-        return self._as_meant(tracks, list(starmap(_Held, rows)), aim)
+        rows = list(map(Change._make, self.connection.execute(sa.select(written).union_all(spared))))
+        if facts_of(self.table).is_plain and all(row.status_after == aim.status for row in rows):
+            return rows
+        changes, refused = self._told_apart(rows, tracks, aim)
+        if refused:
+            raise _NotAsMeant(refused)
+        return changes
 
     def _as_rows(self, tracks: Sequence[Track], aim: Aim) -> sa.TableValuedAlias:
         """`tracks` as they were read, as a table named ``checked``."""
@@ -200,51 +179,73 @@ class WritingTracks(PlayableTracks):
             unchanged.append(updated.is_not_distinct_from(read.c.updated_at))
         return unchanged
 
-    def _as_meant(self, tracks: Sequence[Track], held: list[_Held], aim: Aim) -> list[Change]:
-        """The changes, if each row that was held is now what it was to become. Raises _NotAsMeant."""
-        if not facts_of(self.table).is_plain:
-            held = self._read_back(held)
-        by_place = {(track.id, track.file_path): track for track in tracks}
-        wrong = [
-            Judged(by_place[row.id, row.file_path], _why_not(row.status_after, aim.status))
-            for row in held
-            if row.status_after != aim.status
-        ]
-        if wrong:
-            raise _NotAsMeant(wrong)
-        return [Change._make(row) for row in held]
+    def _told_apart(
+        self, rows: Sequence[Change], tracks: Sequence[Track], aim: Aim
+    ) -> tuple[list[Change], list[Judged]]:
+        """The rows that are now what they were to become, and those that aren't, each once."""
+        now = list(rows) if facts_of(self.table).is_plain else self._read_back(rows)
+        wrong = {row.place: row.status_after for row in now if row.status_after != aim.status}
+        refused = {
+            track.place: Judged(track, _why_not(wrong[track.place], aim.status))
+            for track in (tracks if wrong else ())
+            if track.place in wrong
+        }
+        return [row for row in now if row.place not in wrong] if wrong else now, list(refused.values())
 
-    def _read_back(self, held: list[_Held]) -> list[_Held]:
+    def _read_back(self, rows: Sequence[Change]) -> list[Change]:
         """What the rows really are now: triggers and rules may have changed them after they were returned."""
-        wanted = listed([row.id for row in held], "id")
+        wanted = listed([row.id for row in rows if row.status_after is not None], "id")
         columns = [self._text(name) for name in ("id", "file_path", "status", "status_message", "updated_at")]
         query = sa.select(*columns).join(wanted, self.table.c.id == sa.cast(wanted.c.id, self.table.c.id.type))
         now = {(identity, path): after for identity, path, *after in self.connection.execute(query)}
-        gone = facts_of(self.table).is_view  # a view of what is processing shows a row no longer that is failed
+        is_view = facts_of(self.table).is_view  # one of what is processing shows a row no longer that is failed
         return [
             row
             if row.status_after is None
-            else _Held(*row[:5], *now.get((row.id, row.file_path), row[5:] if gone else (None, None, None)))
-            for row in held
+            else Change(*row[:5], *now.get(row.place, row[5:] if is_view else (None, None, None)))
+            for row in rows
         ]
 
-    def _withheld(self, tracks: Sequence[Track], aim: Aim) -> list[Track]:
-        """Those of `tracks` that are as they were read, and can't be locked though nobody holds them.
+    def _by_policy(
+        self, tracks: Sequence[Track], changes: Sequence[Change], dividing: "_Dividing", aim: Aim
+    ) -> list[Judged]:
+        """Those that row-level security keeps from this role, of which a write says nothing."""
+        others = [*dividing.untried, *(track for track, _ in dividing.refused)]
+        facts = facts_of(self.table)
+        if len(changes) + len(others) >= len(tracks):
+            return []
+        if not (facts.security.active or (facts.is_view and self.may_be_hidden())):
+            return []
+        done = {change.place for change in changes} | {track.place for track in others}
+        withheld = self._withheld([track for track in tracks if track.place not in done], aim)
+        return [Judged(track, "row-level security keeps this role from changing it") for track in withheld]
 
-        A policy hides them from a write, which says nothing of it.
-        """
+    def _withheld(self, tracks: Sequence[Track], aim: Aim) -> list[Track]:
+        """Those of `tracks` that are as they were read, and can't be locked though nobody holds them."""
         seen = set(self.connection.scalars(self._as_read(tracks, aim)))
         left = [track for track in tracks if track.id in seen]
         if not left:
             return []
-        to_lock = self._as_read(left, aim).with_for_update(key_share=True, nowait=True, of=self.table)
+        # The weakest lock, which those that others write don't stand in the way of; a policy does all the same.
+        free = set(
+            self.connection.scalars(
+                self._as_read(left, aim).with_for_update(read=True, key_share=True, skip_locked=True, of=self.table)
+            )
+        )
+        began = time.monotonic()
+        doubtful = [track for track in left if track.id not in free]
+        return [
+            track for track in doubtful if time.monotonic() - began < DIVIDING_SECONDS and not self._is_held(track, aim)
+        ]
+
+    def _is_held(self, track: Track, aim: Aim) -> bool:
+        """Whether somebody holds a row in a way that lets nobody lock it at all."""
+        to_lock = self._as_read([track], aim).with_for_update(read=True, key_share=True, nowait=True, of=self.table)
         try:
             with self.connection.begin_nested():
-                free = set(self.connection.scalars(to_lock))
-        except sa.exc.DBAPIError:  # somebody holds one of them
-            half = len(left) // 2
-            return [] if not half else self._withheld(left[:half], aim) + self._withheld(left[half:], aim)
-        return [track for track in left if track.id not in free]
+                return self.connection.scalar(to_lock) is not None
+        except sa.exc.DBAPIError:
+            return True
 
     def _as_read(self, tracks: Sequence[Track], aim: Aim) -> sa.Select[Any]:
         """The ids of those of `tracks` that still are as they were read."""
@@ -255,6 +256,49 @@ class WritingTracks(PlayableTracks):
     @staticmethod
     def _now(kind: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
         return sa.func.now() if has_zone(kind) else sa.func.timezone("UTC", sa.func.now())
+
+
+@dataclass
+class _Dividing:
+    """The parts of a part that are still to be tried, and what was found out so far."""
+
+    waiting: list[list[Track]]
+    refused: list[Judged] = field(default_factory=list)
+    untried: list[Track] = field(default_factory=list)
+    began: float | None = None
+    """When the first part was refused."""
+    accepted: bool = False
+    cancelled: int = 0
+
+    def next_part(self) -> list[Track] | None:
+        """The next part that is to be tried, unless it took too long already: then all others are left."""
+        is_getting_on = bool(self.refused or self.accepted)
+        if self.began and is_getting_on and time.monotonic() - self.began > DIVIDING_SECONDS:
+            self.untried.extend(track for part in reversed(self.waiting) for track in part)
+            self.waiting.clear()
+        return self.waiting.pop() if self.waiting else None
+
+    def refuse(self, part: list[Track], refused: Sequence[Judged]) -> None:
+        """Try `part` again without those that are `refused`."""
+        self.began = self.began or time.monotonic()
+        self.refused.extend(refused)
+        places = {track.place for track, _ in refused}
+        if others := [track for track in part if track.place not in places]:
+            self.waiting.append(others)
+
+    def divide(self, part: list[Track], error: sa.exc.DBAPIError) -> None:
+        """Try the two halves of `part`, or have found the row that `error` is about. Raises it if it is of no row."""
+        self.began = self.began or time.monotonic()
+        self.cancelled += was_cancelled(error)
+        takes_too_long = was_cancelled(error) and len(part) > 1 and self.cancelled <= CANCELLED_AT_MOST
+        reason = of_a_row(error)
+        if reason is None and not takes_too_long:
+            raise error
+        if len(part) == 1:
+            self.refused.append(Judged(part[0], reason or ""))
+        else:
+            half = len(part) // 2
+            self.waiting += part[half:], part[:half]
 
 
 def _why_not(status: str | None, wanted: str) -> str:

@@ -54,6 +54,7 @@ def test_the_zones_that_a_time_may_have_been_written_in_are_those_of_the_databas
 ) -> None:
     role = f"api_{library.database}"
     library.execute(f"CREATE ROLE {role}")
+    library.execute("ALTER TABLE tracks ALTER created_at TYPE timestamp")
     try:
         for setting in settings:
             library.execute(setting.format(db=library.database, role=role))
@@ -66,6 +67,26 @@ def test_the_zones_that_a_time_may_have_been_written_in_are_those_of_the_databas
                 connection.scalar(sa.select(sa.func.timezone(zone, sa.func.now())))
     finally:
         library.execute(f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("how", ["its own role's setting", "the address"])
+def test_where_this_session_hides_the_servers_zone_the_farthest_one_stands_for_it(library: Library, how: str) -> None:
+    library.execute("ALTER TABLE tracks ALTER created_at TYPE timestamp")
+    library.engine.dispose()
+    if how == "the address":
+        library.engine = sa.create_engine(library.engine.url, connect_args={"options": "-ctimezone=UTC"})
+    else:
+        library.execute(f"ALTER ROLE postgres IN DATABASE {library.database} SET timezone = 'UTC'")
+        library.engine.dispose()
+    with library.engine.begin() as connection:
+        assert facts(connection).zones == ("Etc/GMT+12",)
+
+
+def test_times_with_a_zone_have_no_other(library: Library) -> None:
+    library.execute(f"ALTER DATABASE {library.database} SET timezone = 'Asia/Tokyo'")
+    library.engine.dispose()
+    with library.engine.begin() as connection:
+        assert facts(connection).zones == ()
 
 
 def test_a_zone_that_the_server_no_longer_knows_is_left_out(library: Library) -> None:
