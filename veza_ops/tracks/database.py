@@ -37,7 +37,9 @@ _RAISED = "P0"
 _SHORT_OF_ALL = ("53", "57")
 _OF_THE_SERVER = ("25", "55")
 # Values, what functions of any language do, limits of size: a row at a time.
-_OF_A_VALUE = ("22", "27", "2F", "38", "39", "54")
+_OF_A_VALUE = ("22", "27", "2F", "38", "39", "54", "58P")
+# Classes whose messages speak of tables, roles and the server, and never of what is in rows.
+_OF_NO_VALUE = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58030", "XX")
 
 # What the server said to a login, in whatever language: a severity and two spaces. libpq's own words have none.
 _SERVER_SAID = re.compile(r"connection to server [^\n]* failed: [^:\n]+:  \S")
@@ -194,7 +196,9 @@ def _explained(error: Exception, address: Address) -> VezaOpsError:
 
 
 def _of_the_server(fault: psycopg.Error, state: str, address: Address) -> VezaOpsError:  # noqa: PLR0911 - the same
-    name, primary = address.name, fault.diag.message_primary or _condition(state)
+    name, primary = address.name, fault.diag.message_primary or ""
+    if not primary or not state.startswith(_OF_NO_VALUE):
+        primary = _condition(state)
     said = _told(primary, address, LONGEST_MESSAGE)
     if state == _CANCELLED:
         return DatabaseUnavailableError(

@@ -144,7 +144,7 @@ ROWS = {
         ),
         "ALTER TABLE tracks ADD CHECK (judge(title)) NOT VALID",
         WRITE,
-        "undefined file in a trigger or a function",
+        "undefined file",
     ),
 }
 
