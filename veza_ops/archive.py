@@ -2,7 +2,8 @@
 
 from __future__ import annotations  # so that the loading of UPath waits until there is a file to read
 
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,15 +11,19 @@ import upath
 
 from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import MARKED, MARKING, read_changes
-from veza_ops.tracks.row import Change, Track
+from veza_ops.places import as_os_errors, plain_files
+from veza_ops.tracks.row import Change, Place, Track
+
+_MARKS = re.compile(rf"({MARKED}|{MARKING})-\d{{5,}}(\.\d+)?\.jsonl")
 
 
 class Claim(NamedTuple):
-    """A run says that it marked a track."""
+    """A run says that it marked a track, or was about to."""
 
+    planned_at: str
+    is_confirmed: bool
     run_id: str
     change: Change
-    is_confirmed: bool
 
 
 @dataclass(frozen=True)
@@ -28,52 +33,42 @@ class Archive:
     folder: upath.UPath
     table: str
 
-    def messages(self, tracks: Iterable[Track]) -> dict[str, str | None]:
-        """The message that each of `tracks`, which are marked, had before, as far as any evidence tells, by its id.
+    def newest(self, tracks: Iterable[Track]) -> dict[Place, Claim]:
+        """The newest claim to each of `tracks`, as far as there is any.
 
-        What fits the track as it is now, to the time of the write, says more than what only names it; what was
-        confirmed more than what was planned; and of equals the last one counts. Raises ConfigurationError.
+        Whoever planned to mark a track last saw it in processing, so no earlier claim to it holds any more. A file that
+        is gone by the time that it is read has nothing to say. Raises ConfigurationError.
         """
-        marked = {track.id: track for track in tracks}
-        best: dict[str, tuple[bool, bool]] = {}
-        messages: dict[str, str | None] = {}
-        for claim in self._claims(marked.keys()):
-            change = claim.change
-            track = marked[change.id]
-            worth = change.left(track), claim.is_confirmed
-            if change.file_path == track.file_path and worth >= best.get(change.id, (False, False)):
-                best[change.id] = worth
-                messages[change.id] = change.status_message_before
-        return messages
+        places = {track.place for track in tracks}
+        ids = {identity for identity, _ in places}
+        newest: dict[Place, Claim] = {}
+        for claim in self._claims(ids) if ids else ():
+            place = claim.change.place
+            if place in places and (place not in newest or claim[:2] >= newest[place][:2]):
+                newest[place] = claim
+        return newest
 
-    def left_by_others(self, run_id: str, tracks: Iterable[Track]) -> set[str]:
-        """The ids of those of `tracks` that another run than this confirms to have left as they are."""
-        marked = {track.id: track for track in tracks}
-        return {
-            claim.change.id
-            for claim in self._claims(marked.keys())
-            if claim.is_confirmed and claim.run_id != run_id and claim.change.left(marked[claim.change.id])
-        }
+    def _claims(self, ids: Container[str]) -> Iterator[Claim]:
+        for path in self._files():
+            run_id, is_confirmed = path.parent.parent.name, path.name.startswith(f"{MARKED}-")
+            try:
+                told = read_changes(str(path), self.table, ids).by_place.values()
+            except ConfigurationError:
+                if path.exists():
+                    raise
+                continue
+            for change, planned_at in told:
+                yield Claim(planned_at, is_confirmed, run_id, change)
 
-    def _claims(self, ids: Collection[str]) -> Iterator[Claim]:
-        """All that is said of `ids`, the oldest first."""
-        if not ids:
-            return
-        for kind, path in self._files():
-            for identity, change in read_changes(str(path), self.table).by_id.items():
-                if identity in ids:
-                    yield Claim(path.parent.parent.name, change, kind == MARKED)
-
-    def _files(self) -> list[tuple[str, upath.UPath]]:
+    def _files(self) -> list[upath.UPath]:
         try:
-            found = [
-                (path.stat().st_mtime, str(path), kind, path)
-                for kind in (MARKING, MARKED)
-                for path in self.folder.glob(f"*/veza_ops/{kind}-*.jsonl")
-            ]
+            with as_os_errors():
+                of_runs = [run / "veza_ops" for run in self.folder.iterdir() if run.is_dir()]
+                return [path for run in of_runs for path in plain_files(run) if _MARKS.fullmatch(path.name)]
+        except FileNotFoundError:  # nobody has left anything so far
+            return []
         except OSError as error:
             raise ConfigurationError(
                 f"The evidence in {self.folder} can't be read: {error.strerror or error}. Give this process the right "
                 "to, or name the run that is to be undone."
             ) from None
-        return [(kind, path) for _, _, kind, path in sorted(found, key=lambda each: each[:2])]

@@ -9,7 +9,8 @@ from __future__ import annotations  # so that the loading of UPath waits until t
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -18,8 +19,8 @@ import orjson
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.places import write_new
-from veza_ops.tracks.row import Change, Judged
+from veza_ops.places import as_os_errors, plain_files, write_new
+from veza_ops.tracks.row import SERVER, Change, Judged, Place
 
 MARKED = "marked"
 """Rows that the run marked failed, with their values before and after."""
@@ -56,42 +57,43 @@ class Evidence:
 
         Raises ConfigurationError when the folder can't be written to.
         """
+        return self._write(kind, batch, rows, "The evidence of this run", "Without it nothing is changed.")
+
+    def confirm(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write down what has been changed. Raises ConfigurationError, which says what is left to go by."""
+        what = "The confirmation of what this run has just changed"
+        self._write(kind, batch, rows, what, "It is listed there as what was to be changed.")
+
+    def add(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write a list of rows that were left alone. Raises ConfigurationError."""
+        self._write(kind, batch, rows, f"The list of {kind} tracks", "What was changed before is confirmed.")
+
+    def _write(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]], what: str, so: str) -> upath.UPath:
         try:
             return write_new(self.of_run, f"{kind}-{batch:05}", map(_line, rows))
         except OSError as error:
             raise ConfigurationError(
-                f"The evidence of this run can't be written to {self.of_run}: {error.strerror or error}. Without it "
-                "nothing is changed. Give evidence.folder a place that this process may write to."
-            ) from None
-
-    def confirm(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write down what has been changed. Raises ConfigurationError, which says what is left to go by."""
-        try:
-            write_new(self.of_run, f"{kind}-{batch:05}", map(_line, rows))
-        except OSError as error:
-            raise ConfigurationError(
-                f"What this run has just changed can't be confirmed in {self.of_run}: {error.strerror or error}. It is "
-                "listed there as what was to be changed, and can be undone by that. Make room for the next run."
+                f"{what} can't be written to {self.of_run}: {error.strerror or error}. {so} Give evidence.folder a "
+                "place that this process may write to, with room."
             ) from None
 
     def files(self, kind: str, batch: int | None = None) -> list[upath.UPath]:
-        """The run's files of one kind: those of one batch, or batch by batch.
+        """The run's files of one kind: those of one batch, or batch by batch. Nothing but plain files counts.
 
         Raises ConfigurationError when the folder can't be read.
         """
-        name = f"{kind}-*.jsonl" if batch is None else f"{kind}-{batch:05}.*"
+        name = re.compile(rf"{kind}-({_NUMBER if batch is None else f'{batch:05}'})(\.\d+)?\.jsonl")
         try:
-            return sorted(self.of_run.glob(name), key=str) if self.of_run.is_dir() else []
+            with as_os_errors():
+                return sorted((path for path in plain_files(self.of_run) if name.fullmatch(path.name)), key=str)
         except OSError as error:
             raise _unreadable(self.of_run, error) from None
 
     def drop(self, *paths: upath.UPath) -> None:
-        """Remove files that have nothing more to say. Raises ConfigurationError."""
-        try:
-            for path in paths:
+        """Remove files that have nothing more to say; one that stays says nothing that isn't so."""
+        for path in paths:
+            with suppress(OSError), as_os_errors():
                 path.unlink(missing_ok=True)
-        except OSError as error:
-            raise _unreadable(self.of_run, error) from None
 
     @property
     def is_of_a_run(self) -> bool:
@@ -102,7 +104,12 @@ class Evidence:
         """Raises ConfigurationError for an id that no run has, and when the run left no evidence here."""
         if not self.is_of_a_run:
             raise ConfigurationError("find_marked_tracks.run_id is no run's id: copy it from the run's page.")
-        if not self.of_run.is_dir():
+        try:
+            with as_os_errors():
+                is_there = self.of_run.is_dir()
+        except OSError as error:
+            raise _unreadable(self.of_run, error) from None
+        if not is_there:
             raise ConfigurationError(
                 f"There is no evidence of run {self.run_id} in {self.folder}. Check the run id; set evidence.folder if "
                 "the run kept it elsewhere. Without run_id, every track with the cleanup's message is looked at."
@@ -111,8 +118,9 @@ class Evidence:
     def remove(self) -> None:
         """Remove all that the run left here, if anything. Raises OSError."""
         of_run = self.of_run.parent
-        if of_run.is_dir():
-            of_run.fs.rm(of_run.path, recursive=True)
+        with as_os_errors():
+            if of_run.is_dir():
+                of_run.fs.rm(of_run.path, recursive=True)
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
@@ -138,56 +146,98 @@ def read(path: str) -> Iterator[dict[str, Any]]:
 def _read(path: str) -> Iterator[dict[str, Any] | None]:
     """Each line; None for a damaged one. A last line that was cut off is none: its write came to nothing."""
     try:
-        with upath.UPath(path).open("rb") as file:
-            yield from (_row(line) for line in file if line.endswith(b"\n"))
+        with as_os_errors(), upath.UPath(path).open("rb") as file:
+            for line in file:
+                row = _row(line)
+                if row is not None or line.endswith(b"\n"):
+                    yield row
     except OSError as error:
         raise _unreadable(path, error) from None
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        row = _row_of_any_name(line)
+    return row if isinstance(row, dict) else None
+
+
+def _row_of_any_name(line: bytes) -> object:
+    """A line with the name of a file on disk, which need not be UTF-8."""
+    try:
+        return json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+
+
+class Told(NamedTuple):
+    """A change that evidence tells of."""
+
+    change: Change
+    planned_at: str
+    """When it was planned, by the database's clock."""
 
 
 class Changes(NamedTuple):
     """What a file of evidence tells of."""
 
-    by_id: dict[str, Change]
+    by_place: dict[Place, Told]
     damaged: int = 0
     """Lines that nobody can make sense of."""
     foreign: int = 0
     """Lines that are of another table."""
 
 
-def read_changes(path: str, table: str) -> Changes:
-    """The changes of `table` that a file tells of. Raises ConfigurationError as `read` does.
+def read_changes(path: str, table: str, ids: Container[str] | None = None) -> Changes:
+    """The changes of `table` that a file tells of, of these `ids` if they are given.
 
-    Files from before evidence named its table are taken for this one's.
+    Files from before evidence named its table are taken for this one's. Raises ConfigurationError as `read` does.
     """
-    by_id: dict[str, Change] = {}
+    by_place: dict[Place, Told] = {}
     damaged = foreign = 0
     for row in _read(path):
-        if row is not None and row.get("table", table) != table:
+        if row is not None and ids is not None and row.get("id") not in ids:
+            continue
+        if row is not None and not is_same_table(row.get("table", table), table):
             foreign += 1
-        elif change := _change(row):
-            by_id[change.id] = change
+        elif (told := _told(row)) is not None:
+            by_place[told.change.place] = told
         else:
             damaged += 1
-    return Changes(by_id, damaged, foreign)
+    return Changes(by_place, damaged, foreign)
 
+
+def is_same_table(one: object, other: str) -> bool:
+    """Whether two names are of one table. The server's number counts only where both tell it: not every role may."""
+    if one == other or not isinstance(one, str):
+        return one == other
+    (name, _, server), (other_name, _, other_server) = (each.partition(SERVER) for each in (one, other))
+    return name == other_name and not (server and other_server)
+
+
+_NUMBER = r"\d{5,}"
 
 _MAY_BE_NULL = {"status_message_before", "updated_at_before", "status_message_after", "updated_at_after"}
 
 
-def _change(row: dict[str, Any] | None) -> Change | None:
+def _told(row: dict[str, Any] | None) -> Told | None:
     if row is None or not row.keys() >= set(Change._fields):
         return None
     values = {name: row[name] for name in Change._fields}
-    is_sound = all(isinstance(value, str) or (value is None and name in _MAY_BE_NULL) for name, value in values.items())
-    return Change(**values) if is_sound else None
+    if not all(_is_sound(value) or (value is None and name in _MAY_BE_NULL) for name, value in values.items()):
+        return None
+    change = Change(**values)
+    planned_at = row.get("planned_at", change.updated_at_after)
+    return Told(change, planned_at if isinstance(planned_at, str) else "")
+
+
+def _is_sound(value: object) -> bool:
+    """Whether it is a text that a database can hold."""
+    return isinstance(value, str) and "\0" not in value and (value.isascii() or not _SURROGATE.search(value))
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def entry(judged: Judged) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations  # so that the loading of UPath waits until there is a file to write
 
+import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -16,6 +18,14 @@ _ON_DISK = ("", "file", "local")
 _FLEETING = ("memory", "data", "http", "https", "simplecache", "filecache", "blockcache", "cached", "zip", "tar")
 """In this process's memory or in a cache of its own, or nothing that can be written to."""
 
+_PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*")
+
+_LONGEST = 1000
+"""Characters of a folder; the names of runs and files come on top."""
+
+_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "r2")
+"""They have no folders, and to make one would make a bucket."""
+
 _OWNER_ONLY = 0o600
 _OWNER_ONLY_FOLDER = 0o700
 
@@ -26,22 +36,30 @@ def lasting(folder: str) -> upath.UPath:
     Raises ConfigurationError, without showing the setting, for a place that doesn't last or can't be reached from here.
     """
     folder = folder.strip()
-    protocol = folder.partition("://")[0].lower() if "://" in folder else ""
-    if "::" in folder or protocol in _FLEETING:
+    protocol, is_address, rest = folder.partition("://")
+    if not is_address:
+        return _on_disk(folder)
+    protocol = protocol.lower()
+    is_chain = "::" in protocol + rest
+    if not is_chain and not _PROTOCOL.fullmatch(protocol):
         raise ConfigurationError(
-            f"evidence.folder is at {protocol}://, which doesn't last. Give it an absolute folder on a disk, or the "
-            "address of an object store."
+            "evidence.folder is neither a folder nor the address of an object store. Give it an absolute folder on a "
+            "disk, or an address such as s3://BUCKET/FOLDER."
+        )
+    if is_chain or protocol in _FLEETING:
+        raise ConfigurationError(
+            "evidence.folder is in memory, in a cache or on the web, which doesn't last. Give it an absolute folder on "
+            "a disk, or the address of an object store."
         )
     if protocol in _ON_DISK:
-        path = os.path.expanduser(folder.removeprefix("file://").removeprefix("local://"))
-        if not os.path.isabs(path):
-            raise ConfigurationError(
-                "evidence.folder isn't absolute, so each process would take it for another place. Give it an absolute "
-                "folder, or the address of an object store."
-            )
-        return upath.UPath(path)
+        return _on_disk(rest)
+    if "@" in rest.partition("/")[0] or any(sign in rest for sign in "*?["):
+        raise ConfigurationError(
+            f"evidence.folder is at {protocol}://, and its address holds a login or a sign that stands for many names. "
+            "Give it the bucket and the folder alone; the store's own package finds the login in the environment."
+        )
     try:
-        place = upath.UPath(folder)
+        place = upath.UPath(f"{protocol}://{rest}")
         place.fs  # noqa: B018 - loads what serves it
     except ImportError as error:  # it names the package
         raise ConfigurationError(f"evidence.folder is at {protocol}://, which nothing here serves: {error}.") from None
@@ -50,6 +68,18 @@ def lasting(folder: str) -> upath.UPath:
             f"evidence.folder is at {protocol}://, and can't be used ({type(error).__name__}). Check the address."
         ) from None
     return place
+
+
+def _on_disk(folder: str) -> upath.UPath:
+    path = os.path.expanduser(folder)
+    if not os.path.isabs(path):
+        raise ConfigurationError(
+            "evidence.folder isn't absolute, so each process would take it for another place. Give it an absolute "
+            "folder, or the address of an object store."
+        )
+    if "\0" in path or len(path) > _LONGEST:
+        raise ConfigurationError("evidence.folder is no folder's name. Give it an absolute folder.")
+    return upath.UPath(path)
 
 
 def is_on_disk(path: upath.UPath) -> bool:
@@ -64,7 +94,7 @@ def write_new(folder: upath.UPath, name: str, lines: Iterable[bytes]) -> upath.U
     disk. Raises OSError; what was begun is removed then.
     """
     if not is_on_disk(folder):
-        with _as_os_errors():
+        with as_os_errors():
             return _store(folder, name, lines)
     _make(folder.path)
     path, descriptor = _create(folder, name)
@@ -97,18 +127,33 @@ def _create(folder: upath.UPath, name: str) -> tuple[upath.UPath, int]:
 def _store(folder: upath.UPath, name: str, lines: Iterable[bytes]) -> upath.UPath:
     """In an object store, which has stored what it was given once it is closed."""
     path = next(path for each in _names(name) if not (path := folder / each).exists())
-    folder.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.writelines(lines)
+    if folder.protocol not in _STORES:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("wb") as file:
+            file.writelines(lines)
+    except BaseException:  # half of it may be stored
+        with suppress(Exception):
+            path.unlink(missing_ok=True)
+        raise
     return path
 
 
+def plain_files(folder: upath.UPath) -> Iterator[upath.UPath]:
+    """The files in a folder that hold what was written to them: no links, no pipes. None if there is no such folder."""
+    if not is_on_disk(folder):
+        yield from (path for path in (folder.iterdir() if folder.is_dir() else ()) if path.is_file())
+        return
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder.path) as entries:
+        yield from (folder / entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+
+
 @contextmanager
-def _as_os_errors() -> Iterator[None]:
+def as_os_errors() -> Iterator[None]:
     """What a store's own package raises, without its words: they may hold a secret."""
     try:
         yield
-    except OSError:
+    except (OSError, ConfigurationError):
         raise
     except Exception as error:  # noqa: BLE001 - each package has its own
         raise OSError(f"the store refused it ({type(error).__name__})") from None
@@ -132,5 +177,8 @@ def _sync(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that keeps its folders itself
+            raise
     finally:
         os.close(descriptor)

@@ -3,15 +3,15 @@
 No transaction is open, and no row is locked, while evidence is written.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from veza_ops.archive import Archive
 from veza_ops.errors import DatabaseRefusedError
-from veza_ops.evidence import MARKED, MARKING, REFUSED, RESTORED, RESTORING, Evidence, entry, read_changes
+from veza_ops.evidence import MARKED, MARKING, REFUSED, RESTORED, RESTORING, Evidence, Told, entry, read_changes
 from veza_ops.looks import Transaction
-from veza_ops.tracks.row import Change, Judged, Track, Written
+from veza_ops.tracks.row import Change, Judged, Place, Track, Written
 
 if TYPE_CHECKING:  # loads SQLAlchemy
     from veza_ops.tracks.table import Tracks
@@ -50,11 +50,14 @@ class Recorder:
         `messages` gives the message that each row gets. Raises ConfigurationError for evidence that can't be written,
         and what the database raises: then the plan is all that is left, unless it is sure that nothing came of it.
         """
-        why = {track.id: reason for track, reason in rows}
         with self.database() as tracks:
-            stamp, table = tracks.stamp(), tracks.identity
-        planned = (_plan(kind, track, messages(track), stamp) for track, _ in rows)
-        plan = self.records.write(kind.planned, self.batch, _lines(planned, why, table))
+            known = Known(tracks.identity, str(tracks.now()))
+            stamp = tracks.stamp()
+        plan = self.records.write(
+            kind.planned,
+            self.batch,
+            (known.line(_planned(kind, track, messages(track), stamp), why) for track, why in rows),
+        )
         try:
             with self.database() as tracks:
                 written = change(tracks, stamp)
@@ -62,72 +65,96 @@ class Recorder:
             self.records.drop(plan)
             raise
         if written.changes:
-            self.records.confirm(kind.done, self.batch, _lines(written.changes, why, table))
+            why = {track.place: reason for track, reason in rows}
+            self.records.confirm(kind.done, self.batch, (known.line(each, why[each.place]) for each in written.changes))
         self.records.drop(plan)
         if written.refused:
-            self.records.confirm(REFUSED, self.batch, map(entry, written.refused))
+            self.records.add(REFUSED, self.batch, map(entry, written.refused))
         return written
 
-    def marked_earlier(self) -> list[Track]:
-        """The tracks of the batch that an earlier attempt of this run marked, and that are as it left them.
+    def done_earlier(self, kind: Kind) -> list[Track]:
+        """The tracks of the batch that an earlier attempt of this run changed, and that are as it left them.
 
         What it hadn't come to confirm is told by the rows, and confirmed now. Its plan stays: a commit that nobody
         heard of may be under way still.
         """
-        if not self.records.files(MARKED, self.batch) and not self.records.files(MARKING, self.batch):
+        if not any(self.records.files(each, self.batch) for each in (kind.planned, kind.done)):
             return []
         with self.database() as tracks:
-            table = tracks.identity
-            marked = tracks.still_as_left(_told(self.records, MARKED, self.batch, table))
-        unheard = came_to_pass(self.records, self.batch, self.database)
+            known = Known(tracks.identity, str(tracks.now()))
+            told = _told(self.records, kind.done, self.batch, known.table)
+            done = tracks.still_as_left({place: change for place, (change, _) in told.items()})
+        unheard = came_to_pass(self.records, kind, self.batch, self.database)
         if unheard:
-            why = dict.fromkeys((change.id for _, change in unheard), "no file, said an earlier attempt")
-            self.records.confirm(MARKED, self.batch, _lines([change for _, change in unheard], why, table))
-        return marked + [track for track, _ in unheard]
+            lines = (known.line(change, "said an earlier attempt", at) for _, change, at in unheard)
+            self.records.confirm(kind.done, self.batch, lines)
+        self.drop_old_plans(kind)
+        return done + [track for track, _, _ in unheard]
 
-    def drop_old_plans(self) -> None:
+    def drop_old_plans(self, kind: Kind) -> None:
         """Remove the plans of earlier attempts of which all has been confirmed since."""
-        if not (plans := self.records.files(MARKING, self.batch)):
+        if not (plans := self.records.files(kind.planned, self.batch)):
             return
         with self.database() as tracks:
             table = tracks.identity
-        confirmed = _told(self.records, MARKED, self.batch, table).keys()
-        self.records.drop(*(path for path in plans if read_changes(str(path), table).by_id.keys() <= confirmed))
+        confirmed = _told(self.records, kind.done, self.batch, table).keys()
+        self.records.drop(*(path for path in plans if read_changes(str(path), table).by_place.keys() <= confirmed))
 
 
-def came_to_pass(records: Evidence, batch: int, database: Transaction) -> list[tuple[Track, Change]]:
-    """What the run planned for a batch, never confirmed, and yet did: the tracks as they are, with the changes.
+@dataclass(frozen=True)
+class Known:
+    """What is known of a change beside itself."""
 
-    Told by the time that was to be set as ``updated_at``, which is the write's own. Where a trigger may have set
-    another, any later one will do, and where there is none at all, the message; unless another run confirms that it was
-    the one to leave the track so.
+    table: str
+    now: str
+
+    def line(self, change: Change, why: str, planned_at: str = "") -> dict[str, str | None]:
+        """A change as evidence has it."""
+        return {
+            "id": change.id,
+            "file_path": change.file_path,
+            "status_before": change.status_before,
+            "status_message_before": change.status_message_before,
+            "updated_at_before": change.updated_at_before,
+            "status_after": change.status_after,
+            "status_message_after": change.status_message_after,
+            "updated_at_after": change.updated_at_after,
+            "why": why,
+            "table": self.table,
+            "planned_at": planned_at or self.now,
+        }
+
+
+def came_to_pass(records: Evidence, kind: Kind, batch: int, database: Transaction) -> list[tuple[Track, Change, str]]:
+    """What the run planned for a batch, never confirmed, and yet did: the tracks as they are, what changed, and when.
+
+    Told by the time that was to be set as ``updated_at``, which is the write's own. Where that isn't told to the
+    microsecond, or a trigger may have set another, any later one will do, unless another run has planned to mark the
+    track since.
     """
     with database() as tracks:
         table = tracks.identity
-        confirmed = _told(records, MARKED, batch, table)
-        plans = _told(records, MARKING, batch, table)
-        planned = {identity: change for identity, change in plans.items() if identity not in confirmed}
-        found = tracks.may_come_from(planned)
-    sure = {track.id for track in found if track.updated_at and planned[track.id].left(track)}
-    unsure = [track for track in found if track.id not in sure]
-    others = Archive(records.folder, table).left_by_others(records.run_id, unsure)
+        confirmed = _told(records, kind.done, batch, table)
+        plans = _told(records, kind.planned, batch, table)
+        planned = {place: told for place, told in plans.items() if place not in confirmed}
+        found = tracks.may_come_from({place: change for place, (change, _) in planned.items()})
+        unsure = [track for track in found if not (tracks.tells_writes and planned[track.place].change.left(track))]
+    claims = Archive(records.folder, table).newest(unsure) if kind is MARK else {}
+    others = {place for place, claim in claims.items() if claim.run_id != records.run_id}
     return [
-        (track, planned[track.id]._replace(updated_at_after=track.updated_at))
+        (track, change._replace(updated_at_after=track.updated_at), planned_at)
         for track in found
-        if track.id not in others
+        if track.place not in others
+        for change, planned_at in [planned[track.place]]
     ]
 
 
-def _told(records: Evidence, kind: str, batch: int, table: str) -> dict[str, Change]:
-    """What the run's files of a kind tell of a batch, by the tracks' ids."""
+def _told(records: Evidence, kind: str, batch: int, table: str) -> dict[Place, Told]:
+    """What the run's files of a kind tell of a batch."""
     files = (read_changes(str(path), table) for path in records.files(kind, batch))
-    return {identity: change for told in files for identity, change in told.by_id.items()}
+    return {place: told for each in files for place, told in each.by_place.items()}
 
 
-def _plan(kind: Kind, track: Track, message: str | None, stamp: str | None) -> Change:
+def _planned(kind: Kind, track: Track, message: str | None, stamp: str | None) -> Change:
     before = kind.status_before, track.status_message, track.updated_at
     return Change(track.id, track.file_path or "", *before, kind.status_after, message, stamp)
-
-
-def _lines(changes: Iterable[Change], why: Mapping[str, str], table: str) -> Iterator[dict[str, str | None]]:
-    return (change._asdict() | {"why": why[change.id], "table": table} for change in changes)

@@ -11,7 +11,7 @@ import upath
 
 from veza_ops.archive import Archive
 from veza_ops.errors import ConfigurationError
-from veza_ops.evidence import MARKED, MARKING, Evidence, digest, read, read_changes
+from veza_ops.evidence import MARKED, MARKING, Evidence, digest, is_same_table, read, read_changes
 from veza_ops.places import lasting
 from veza_ops.tracks.row import Change, Track
 
@@ -65,21 +65,23 @@ def test_evidence_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         json.dumps(change("1", id=7)).encode(),
         json.dumps(change("1", status_message_before=["half"])).encode(),
         json.dumps(change("1", file_path=None)).encode(),
+        json.dumps(change("1\0")).encode(),
+        json.dumps(change("1", status_message_before="\ud800")).encode(),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_a_damaged_line_costs_itself_alone(evidence: Evidence, damage: bytes) -> None:
     path = evidence.write(MARKED, 0, [change("a"), change("b")])
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + damage + b"\n" + second)
     told = read_changes(str(path), HERE)
-    assert (list(told.by_id), told.damaged, told.foreign) == (["a", "b"], 1, 0)
+    assert ([identity for identity, _ in told.by_place], told.damaged, told.foreign) == (["a", "b"], 1, 0)
 
 
 def test_a_line_of_another_table_is_not_taken_for_one_of_this(evidence: Evidence) -> None:
     path = evidence.write(MARKED, 0, [change("a"), change("b", table="public.tracks in staging")])
     told = read_changes(str(path), HERE)
-    assert (list(told.by_id), told.damaged, told.foreign) == (["a"], 0, 1)
+    assert ([identity for identity, _ in told.by_place], told.damaged, told.foreign) == (["a"], 0, 1)
 
 
 def test_files_and_folders_are_their_owners_alone(tmp_path: Path) -> None:
@@ -126,13 +128,34 @@ def test_a_place_that_does_not_last_is_refused(folder: str) -> None:
         lasting(folder)
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [
+        '"postgresql://u:hunter2@h/d"',
+        "url=postgresql://u:hunter2@h/d",
+        "post_gres://u:hunter2@h/d",
+        "host=db password=hunter2 url=x://y",
+        "jdbc:postgresql://u:hunter2@h/d",
+        "s3://key:hunter2@bucket/evidence",
+        "DefaultEndpointsProtocol=https;AccountKey=hunter2;BlobEndpoint=https://x",
+        "hunter2",
+        "/\0hunter2",
+        "s3://bucket/hunter2*",
+    ],
+)
+def test_what_is_no_place_is_refused_without_showing_it(folder: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        lasting(folder)
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("folder", ["evidence", "./evidence", "~nobody-of-this-name/evidence"])
 def test_a_folder_that_each_process_would_take_for_another_one_is_refused(folder: str) -> None:
     with pytest.raises(ConfigurationError, match="isn't absolute"):
         lasting(folder)
 
 
-@pytest.mark.parametrize("folder", ["~/evidence", " ~/evidence ", "file://~/evidence"])
+@pytest.mark.parametrize("folder", ["~/evidence", " ~/evidence ", "file://~/evidence", "local://~/evidence"])
 def test_a_tilde_is_the_home_folder(folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert str(lasting(folder).path) == f"{tmp_path}/evidence"
@@ -158,40 +181,77 @@ def marked(identity: str, **values: Any) -> Track:
     return track._replace(**values)
 
 
-def at(tmp_path: Path, run_id: str, kind: str, *rows: dict[str, Any], age: int = 0) -> None:
-    """Write evidence of a run, so many seconds ago."""
-    path = Evidence(upath.UPath(tmp_path), run_id).write(kind, 0, rows)
-    then = path.stat().st_mtime - age
-    os.utime(str(path), (then, then))
+def at(tmp_path: Path, run_id: str, kind: str, minute: int, *rows: dict[str, Any]) -> None:
+    """Write evidence of a run that planned to mark these so many minutes past the hour."""
+    planned_at = f"2026-01-02 00:{minute:02}:00"
+    Evidence(upath.UPath(tmp_path), run_id).write(kind, 0, [row | {"planned_at": planned_at} for row in rows])
 
 
-def test_the_message_of_the_last_run_counts(tmp_path: Path) -> None:
-    at(tmp_path, "late", MARKED, change("a", status_message_before="late"), age=1)
-    at(tmp_path, "early", MARKED, change("a", status_message_before="early"), age=2)
-    assert Archive(upath.UPath(tmp_path), HERE).messages([marked("a"), marked("b")]) == {"a": "late"}
+def messages(tmp_path: Path, *tracks: Track) -> dict[str, tuple[str, str | None]]:
+    """The run that each track belongs to, and the message that it had before."""
+    claims = Archive(upath.UPath(tmp_path), HERE).newest(tracks)
+    return {place[0]: (claim.run_id, claim.change.status_message_before) for place, claim in claims.items()}
 
 
-def test_the_message_of_the_run_that_left_the_track_so_counts_more(tmp_path: Path) -> None:
-    at(tmp_path, "early", MARKED, change("a", status_message_before="early"), age=2)
-    later = change("a", status_message_before="late", updated_at_after="2026-01-03 00:00:00")
-    at(tmp_path, "late", MARKED, later, age=1)
-    archive = Archive(upath.UPath(tmp_path), HERE)
-    assert archive.messages([marked("a")]) == {"a": "early"}
-    assert archive.messages([marked("a", updated_at="2026-06-01 00:00:00")]) == {"a": "late"}
+@pytest.mark.parametrize("kind", [MARKED, MARKING])
+def test_a_track_belongs_to_the_run_that_planned_to_mark_it_last(tmp_path: Path, kind: str) -> None:
+    """That run saw it in processing: whatever was done before has been undone since."""
+    at(tmp_path, "late", kind, 2, change("a", status_message_before="late"))
+    at(tmp_path, "early", MARKED, 1, change("a", status_message_before="early"), change("c"))
+    assert messages(tmp_path, marked("a"), marked("b")) == {"a": ("late", "late")}
 
 
-def test_what_was_confirmed_counts_more_than_what_was_planned(tmp_path: Path) -> None:
-    at(tmp_path, "early", MARKED, change("a", status_message_before="done"), age=2)
-    at(tmp_path, "late", MARKING, change("a", status_message_before="planned"), change("b"), age=1)
-    assert Archive(upath.UPath(tmp_path), HERE).messages([marked("a"), marked("b")]) == {"a": "done", "b": "half"}
+def test_of_one_run_what_was_confirmed_counts_more_than_what_was_planned(tmp_path: Path) -> None:
+    at(tmp_path, "run", MARKING, 1, change("a", status_message_before="planned"))
+    at(tmp_path, "run", MARKED, 1, change("a", status_message_before="done"))
+    assert messages(tmp_path, marked("a")) == {"a": ("run", "done")}
 
 
 @pytest.mark.parametrize(
     "other", [{"file_path": "moved.flac"}, {"table": "public.tracks in staging"}], ids=["path", "table"]
 )
 def test_the_message_of_another_track_is_not_taken(tmp_path: Path, other: dict[str, Any]) -> None:
-    at(tmp_path, "run", MARKED, change("a", **other))
-    assert Archive(upath.UPath(tmp_path), HERE).messages([marked("a")]) == {}
+    at(tmp_path, "run", MARKED, 1, change("a", **other))
+    assert messages(tmp_path, marked("a")) == {}
+
+
+def test_evidence_from_before_it_told_of_tables_and_plans_is_taken(tmp_path: Path) -> None:
+    old = {name: value for name, value in change("a").items() if name != "table"}
+    Evidence(upath.UPath(tmp_path), "old").write(MARKED, 0, [old])
+    assert messages(tmp_path, marked("a")) == {"a": ("old", "half")}
+
+
+def test_what_else_lies_in_the_folder_is_in_nobodys_way(tmp_path: Path) -> None:
+    at(tmp_path, "run", MARKED, 1, change("a"))
+    odd = tmp_path / "odd" / "veza_ops"
+    odd.mkdir(parents=True)
+    (odd / "marked-00000.jsonl").mkdir()
+    (odd / "marked-00001.jsonl").symlink_to("nowhere")
+    os.mkfifo(odd / "marked-00002.jsonl")
+    (odd / "marking-old.jsonl").write_text("{}")
+    (tmp_path / "file").touch()
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "veza_ops").touch()
+    assert messages(tmp_path, marked("a")) == {"a": ("run", "half")}
+    assert Evidence(upath.UPath(tmp_path), "odd").files(MARKED) == []
+    assert Evidence(upath.UPath(tmp_path), "odd").files(MARKING) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("public.tracks in veza (server 1)", "public.tracks in veza (server 1)", True),
+        ("public.tracks in veza (server 1)", "public.tracks in veza (server 2)", False),
+        ("public.tracks in veza", "public.tracks in veza (server 2)", True),
+        ("public.tracks in veza (server 1)", "public.tracks in staging", False),
+        (None, "public.tracks in veza", False),
+        (7, "public.tracks in veza", False),
+    ],
+)
+def test_the_servers_number_tells_two_databases_apart_where_both_roles_may_know_it(
+    one: object, other: str, *, same: bool
+) -> None:
+    assert is_same_table(one, other) is same
 
 
 def test_the_digests_of_two_lists_add_up_to_that_of_both_in_any_order() -> None:

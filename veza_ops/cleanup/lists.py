@@ -1,12 +1,16 @@
 """The list of the tracks that nobody could look for: it is kept once, however many hours it stays the same."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
-from veza_ops.evidence import UNVERIFIABLE, Evidence
+from veza_ops.evidence import UNVERIFIABLE, Evidence, digest, read
 from veza_ops.findings import TRACKS
+
+_LOOKED_BACK = 10
+"""Observations that are asked: between two runs of ours there may be a look by hand, or another code location's run."""
 
 
 @dataclass(frozen=True)
@@ -29,27 +33,36 @@ class KeptList:
         }
 
 
-def last_list(instance: dg.DagsterInstance) -> KeptList:
-    """The list of the last run, if it had one. Whatever else an observation says makes none."""
-    records = instance.fetch_observations(TRACKS, limit=1).records
-    observation = records[0].asset_observation if records else None
-    if observation is None:
-        return KeptList()
-    names = ("unverifiable_list_run", "unverifiable_list_digest")
-    run_id, digest = (getattr(observation.metadata.get(name), "value", None) for name in names)
-    return KeptList(run_id, digest) if isinstance(run_id, str) and isinstance(digest, str) else KeptList()
+def earlier_lists(instance: dg.DagsterInstance) -> list[KeptList]:
+    """The lists of the last runs, the newest first. Whatever else observations say makes none."""
+    found = []
+    for record in instance.fetch_observations(TRACKS, limit=_LOOKED_BACK).records:
+        metadata = record.asset_observation.metadata if record.asset_observation else {}
+        names = ("unverifiable_list_run", "unverifiable_list_digest")
+        run_id, told = (getattr(metadata.get(name), "value", None) for name in names)
+        if isinstance(run_id, str) and isinstance(told, str):
+            found.append(KeptList(run_id, told))
+    return found
 
 
-def keep_once(records: Evidence, digest: int, last: KeptList) -> KeptList:
-    """Keep the list that the run has just written, unless the `last` one is the same and still there.
+def keep_once(records: Evidence, of_list: int, earlier: Iterable[KeptList]) -> KeptList:
+    """Keep the list that the run has just written, unless an `earlier` one is the same and still there.
 
-    `digest` stands for its contents; 0 for no list. Raises ConfigurationError.
+    `of_list` stands for its contents; 0 for no list. Raises ConfigurationError.
     """
-    if not digest:
+    own = records.files(UNVERIFIABLE)
+    if not of_list or not own:
         return KeptList()
-    told = f"{digest:x}"
-    earlier = Evidence(records.folder, last.run_id)
-    if last.digest == told and last.run_id != records.run_id and earlier.is_of_a_run and earlier.files(UNVERIFIABLE):
-        records.drop(*records.files(UNVERIFIABLE))
-        return KeptList(last.run_id, told, str(earlier.of_run))
+    told = f"{of_list:x}"
+    for each in dict.fromkeys(earlier):
+        place = Evidence(records.folder, each.run_id)
+        if each.digest == told and each.run_id != records.run_id and place.is_of_a_run and _holds(place, of_list):
+            records.drop(*own)
+            return KeptList(each.run_id, told, str(place.of_run))
     return KeptList(records.run_id, told, str(records.of_run))
+
+
+def _holds(records: Evidence, of_list: int) -> bool:
+    """Whether the whole list is there, and nothing else."""
+    rows = (row for path in records.files(UNVERIFIABLE) for row in read(str(path)))
+    return digest(rows) == of_list

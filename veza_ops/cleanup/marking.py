@@ -21,12 +21,12 @@ class Marking:
 
     def batch(self, checked: Checked) -> Iterator[Outcome]:
         """Mark what `checked` says is missing, part by part. What an earlier attempt did is counted as it is."""
-        if earlier := self.recorder.marked_earlier():
+        if earlier := self.recorder.done_earlier(MARK):
             done, checked = checked.split(earlier)
             yield rules.outcome(done, marked={track.place for track in earlier})
         for part in checked.parts():
             yield from self._part(part)
-        self.recorder.drop_old_plans()
+        self.recorder.drop_old_plans(MARK)
 
     def _part(self, first_look: Checked) -> Iterator[Outcome]:
         """Each row is looked for right before it is written, however long the rows before it took."""
@@ -65,5 +65,5 @@ class Marking:
         """List what couldn't be verified; the digest of the list."""
         if not part.unverifiable or part.proof.is_refused:  # or each hour would list all rows for one disk
             return 0
-        self.recorder.records.write(UNVERIFIABLE, self.recorder.batch, map(entry, part.unverifiable))
+        self.recorder.records.add(UNVERIFIABLE, self.recorder.batch, map(entry, part.unverifiable))
         return digest(map(entry, part.unverifiable))

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.asset import of_cleanup
-from veza_ops.cleanup.lists import keep_once, last_list
+from veza_ops.cleanup.lists import earlier_lists, keep_once
 from veza_ops.cleanup.marking import Marking
 from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch
 from veza_ops.evidence import Evidence
@@ -188,7 +188,7 @@ def mark_orphans_failed(
     context.add_output_metadata(
         {
             **asdict(counts),
-            **_full_lists(records, outcome),
+            **_full_lists(records, is_listed=bool(outcome.orphans or outcome.unverifiable or outcome.refused)),
             "proof": str(outcome.proof),
             "seconds": round(time.monotonic() - began, 3),
         }
@@ -214,12 +214,12 @@ def report_cleanup(
         return counts
     with plain_failures(context):
         records = evidence.of_run(context.run_id, context.instance)
-        lists = keep_once(records, outcome.digest, last_list(context.instance))
+        kept = keep_once(records, outcome.digest, earlier_lists(context.instance))
     metadata = {
         **counts,
         **_story(found, outcome),
-        **_full_lists(records, outcome),
-        **lists.told,
+        **_full_lists(records, is_listed=bool(outcome.orphans or outcome.refused or kept.run_id == context.run_id)),
+        **kept.told,
         "seconds": seconds_since_start(context),
     }
     context.add_output_metadata(metadata)
@@ -253,7 +253,6 @@ def _story(found: Found, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _full_lists(records: Evidence, outcome: Outcome) -> dict[str, Any]:
-    """Where the whole lists of `outcome` are, if it came to any."""
-    is_listed = outcome.orphans or outcome.unverifiable or outcome.refused
+def _full_lists(records: Evidence, *, is_listed: bool) -> dict[str, Any]:
+    """Where the whole lists of a run are, if it came to any."""
     return {"full_lists": dg.MetadataValue.path(str(records.of_run))} if is_listed else {}

@@ -243,14 +243,17 @@ def outcome(
 
     `digest` stands for the list of the unverifiable.
     """
-    done = tuple(each for each in checked.missing if each.track.place in marked)
+    is_all = len(marked) == len(checked.missing) and not refused
+    done = checked.missing if is_all else tuple(each for each in checked.missing if each.track.place in marked)
     orphans = checked.missing if dry_run else done
     present, missing, unverifiable = checked.present, len(checked.missing), len(checked.unverifiable)
-    raced = 0 if dry_run else missing - len(done) - len(refused)
+    those = {track.place for track, _ in refused}
+    number_refused = sum(each.track.place in those for each in checked.missing) if those else 0
+    raced = 0 if dry_run else missing - len(done) - number_refused
     stale = present + missing + unverifiable
     ages = [track.created_at for track, _ in orphans]
     return Outcome(
-        Counts(stale, present, missing, unverifiable, raced, len(refused), len(done)),
+        Counts(stale, present, missing, unverifiable, raced, number_refused, len(done)),
         checked.proof,
         orphans[:LISTED],
         checked.unverifiable[:LISTED],

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from veza_ops.errors import TracksTableError
+from veza_ops.tracks.row import SERVER
 from veza_ops.tracks.security import RowSecurity, row_security
 
 _REQUIRED = ("id", "status", "status_message", "file_path", "created_at")
@@ -334,7 +335,7 @@ def _identity(connection: sa.Connection, where: str, relation: sa.Row[Any]) -> s
     if not relation.tells_server:
         return name
     server = connection.scalar(sa.text("SELECT system_identifier FROM pg_control_system()"))
-    return f"{name} (server {server})"
+    return f"{name}{SERVER}{server})"
 
 
 def _is_naive(found: Mapping[str, _Column]) -> bool:

@@ -53,6 +53,10 @@ Place = tuple[str, str | None]
 """A row's id and ``file_path``: in a view, one id may stand for several rows."""
 
 
+SERVER = " (server "
+"""Stands before the server's number in the name of a table, where this is known."""
+
+
 class Track(NamedTuple):
     """A row as it was read: the premise that a later write repeats."""
 

@@ -5,7 +5,7 @@ The table is Veza's: its types are read from the database, and nothing but ``sta
 or changed, and logs nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from veza_ops.errors import TracksTableError
 from veza_ops.tracks.playable import TAKES_ANY_NAME, UnreadableError, Where, has_zone, listed
 from veza_ops.tracks.preflight import facts_of, require_room
-from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Track, Written
+from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Place, Track, Written
 from veza_ops.tracks.writing import Aim, WritingTracks
 
 LARGE_TABLE_ROWS = 100_000
@@ -115,30 +115,51 @@ class Tracks(WritingTracks):
             found = sa.select(file_path).where(sa.func.convert_to(file_path, "UTF8").in_(names))
         return set(self.connection.scalars(found))
 
-    def of_ids(self, where: Where, ids: Sequence[str]) -> list[Track]:
-        """The rows with these ids that match `where` now."""
-        wanted = listed(list(ids), "id")
+    def of_ids(self, where: Where, ids: Iterable[str]) -> list[Track]:
+        """The rows with these ids that match `where` now. What can't be an id here is that of no row."""
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return []
+        try:
+            with self.connection.begin_nested():
+                return self._of_ids(where, wanted)
+        except sa.exc.DataError:
+            half = len(wanted) // 2
+            return self.of_ids(where, wanted[:half]) + self.of_ids(where, wanted[half:]) if half else []
+
+    def _of_ids(self, where: Where, ids: list[str]) -> list[Track]:
+        wanted = listed(ids, "id")
         wanted_id = sa.cast(wanted.c.id, self.table.c.id.type)
         return self._tracks(sa.select(*self._columns()).join(wanted, self.table.c.id == wanted_id).where(*where))
 
-    def still_as_left(self, changes: Mapping[str, Change]) -> list[Track]:
-        """The marked rows that nobody touched since `changes`, by id, were written.
+    def still_as_left(self, changes: Mapping[Place, Change]) -> list[Track]:
+        """The rows that nobody touched since `changes` were written.
 
         Where the table has ``updated_at``, that tells a write from another one of the same message.
         """
-        rows = self.of_ids(self.marked(), list(changes))
-        return [track for track in rows if (change := changes[track.id]) and change.left(track)]
+        return [track for track in self._changed_by(changes) if changes[track.place].left(track)]
 
-    def may_come_from(self, planned: Mapping[str, Change]) -> list[Track]:
-        """The marked rows that a write of `planned`, by id, has left so, or a trigger after it."""
-        rows = self.of_ids(self.marked(), list(planned))
-        return [track for track in rows if self._may_come_from(planned[track.id], track)]
+    def may_come_from(self, planned: Mapping[Place, Change]) -> list[Track]:
+        """The rows that a write of `planned` has left so, or a trigger after it."""
+        return [track for track in self._changed_by(planned) if self._may_come_from(planned[track.place], track)]
+
+    def _changed_by(self, changes: Mapping[Place, Change]) -> list[Track]:
+        """The rows of `changes` that are in the state that these gave them."""
+        states = {change.status_after for change in changes.values()} & {"failed", "processing"}
+        where = [sa.or_(sa.false(), *map(self._status_is, sorted(states))), *self._not_deleted()]
+        return [track for track in self.of_ids(where, (place[0] for place in changes)) if track.place in changes]
 
     def _may_come_from(self, change: Change, track: Track) -> bool:
         if change.left(track) or facts_of(self.table).is_plain:
             return change.left(track)
-        is_same = (change.file_path, change.status_message_after) == (track.file_path, track.status_message)
+        is_same = change.status_message_after == track.status_message
         return is_same and (track.updated_at or "") >= (change.updated_at_after or "")
+
+    @property
+    def tells_writes(self) -> bool:
+        """Whether ``updated_at`` tells one write from any other: to the microsecond."""
+        updated = self._optional("updated_at")
+        return updated is not None and getattr(updated.type, "precision", None) in (None, 6)
 
     def index_advice(self, stale: Where, *, sample_size: int) -> tuple[str, ...]:
         """The statements for indexes that would spare a run the reading of the whole table, where it has to.
@@ -171,13 +192,14 @@ class Tracks(WritingTracks):
         return self.write(orphans, aim)
 
     def restore(
-        self, tracks: Sequence[Track], messages: Mapping[str, str | None] | None = None, *, stamp: str | None = None
+        self, tracks: Sequence[Track], messages: Mapping[Place, str | None] | None = None, *, stamp: str | None = None
     ) -> Written:
         """Put `tracks` that were marked failed back to processing where that still is their state.
 
-        Their message becomes what `messages` has for their id, and is cleared otherwise.
+        Their message becomes what `messages` has for them, and is cleared otherwise.
         """
-        aim = Aim(self.marked(), "processing", stamp or self.stamp(), self.cleared, messages or {})
+        failed = [self._status_is("failed"), *self._not_deleted()]
+        aim = Aim(failed, "processing", stamp or self.stamp(), self.cleared, messages or {})
         return self.write(tracks, aim)
 
     @property

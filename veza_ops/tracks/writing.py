@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from veza_ops.tracks.database import of_a_row, was_cancelled
 from veza_ops.tracks.playable import PlayableTracks, Where, as_json, has_zone, listed
 from veza_ops.tracks.preflight import facts_of
-from veza_ops.tracks.row import Change, Judged, Track, Written
+from veza_ops.tracks.row import Change, Judged, Place, Track, Written
 
 CANCELLED_AT_MOST = 3
 """So often is a part halved whose write takes too long; then it isn't the number of its rows that takes the time."""
@@ -38,12 +38,12 @@ class Aim:
     stamp: str | None
     """The time that becomes ``updated_at``, as `WritingTracks.stamp` gives it."""
     message: str | None = None
-    messages: Mapping[str, str | None] | None = None
-    """The message of each row by its id, where they differ; `message` for all others."""
+    messages: Mapping[Place, str | None] | None = None
+    """The message of each row, where they differ; `message` for all others."""
 
     def message_of(self, track: Track) -> str | None:
         """The ``status_message`` that `track` gets."""
-        return self.message if self.messages is None else self.messages.get(track.id, self.message)
+        return self.message if self.messages is None else self.messages.get(track.place, self.message)
 
 
 class _NotAsMeant(Exception):  # noqa: N818 - no error: it takes a savepoint back

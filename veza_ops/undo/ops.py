@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from veza_ops.looks import LISTED, Learned, Looking
-from veza_ops.recording import Recorder
+from veza_ops.recording import RESTORE, Recorder
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, refused, seconds_since_start, table
 from veza_ops.tracks.row import Judged, Written
@@ -77,18 +77,20 @@ def restore_tracks(
 ) -> Undone:
     """Put the tracks of the batch back to processing whose file is there and that still are as they were left."""
     began = time.monotonic()
-    written = Written()
+    written, earlier = Written(), 0
     with plain_failures():
         files = storage.files()
+        recorder = Recorder(evidence.of_run(context.run_id, context.instance), marked.number, database.tracks)
+        if not config.dry_run:
+            earlier = len(recorder.done_earlier(RESTORE))
         records = evidence.of_run(marked.run_id, context.instance)
         found = find_marked(marked, records, database.tracks)
         looks = of_regular_files(Looking(files, Learned(marked.sample), database.tracks).at(found.tracks), files)
         if looks.present and not config.dry_run:
-            recorder = Recorder(evidence.of_run(context.run_id, context.instance), marked.number, database.tracks)
             written = restore(looks.present, found.messages, recorder)
-    counts = UndoCounts.of(looks, changed=found.changed)
+    counts = UndoCounts.of(looks, changed=max(found.changed - earlier, 0))
     if not config.dry_run:
-        counts = counts.with_writes(written)
+        counts = counts.with_writes(written, earlier)
     if found.damaged:
         context.log.warning("%d lines of evidence are damaged or of another table, and were left out", found.damaged)
     ids = {change.id for change in written.changes}

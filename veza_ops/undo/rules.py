@@ -12,10 +12,10 @@ from veza_ops.archive import Archive
 from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import MARKED, MARKING, Evidence, read_changes
 from veza_ops.looks import Looks, Transaction
-from veza_ops.recording import RESTORE, Recorder, came_to_pass
+from veza_ops.recording import MARK, RESTORE, Recorder, came_to_pass
 from veza_ops.storage.files import Files
 from veza_ops.storage.proof import Proof, Sample
-from veza_ops.tracks.row import Batch, Judged, Track, Written
+from veza_ops.tracks.row import Batch, Change, Judged, Place, Track, Written
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,17 @@ class UndoCounts:
     """The database won't change them."""
     restored: int = 0
 
-    def with_writes(self, written: Written) -> "UndoCounts":
-        """These counts after what is present was written."""
+    def with_writes(self, written: Written, earlier: int) -> "UndoCounts":
+        """These counts after what is present was written, and `earlier` tracks by an attempt before this one."""
         restored, refused = len(written.changes), len(written.refused)
-        return replace(self, restored=restored, refused=refused, raced=self.present - restored - refused)
+        return replace(
+            self,
+            marked=self.marked + earlier,
+            present=self.present + earlier,
+            restored=restored + earlier,
+            refused=refused,
+            raced=self.present - restored - refused,
+        )
 
     @classmethod
     def of(cls, looks: Looks, *, changed: int) -> Self:
@@ -90,8 +97,8 @@ class Marked:
     """The tracks of a batch that are still marked, and what is known of them."""
 
     tracks: Sequence[Track]
-    messages: Mapping[str, str | None] = field(default_factory=dict)
-    """What they said before, by their ids."""
+    messages: Mapping[Place, str | None] = field(default_factory=dict)
+    """What they said before."""
     changed: int = 0
     """No longer as the run left them."""
     damaged: int = 0
@@ -106,7 +113,7 @@ def batches_of_run(records: Evidence, table: str, now: str, sample: Sample) -> l
     confirmed, planned = records.files(MARKED), records.files(MARKING)
     for path in (*confirmed, *planned):
         told = read_changes(str(path), table)
-        if told.foreign and not told.by_id:
+        if told.foreign and not told.by_place:
             raise ConfigurationError(
                 f"The evidence of run {records.run_id} is of another database or table than {table}, so nothing is "
                 "undone by it. Point database.url, db_schema and tracks_table at the one that it is of."
@@ -127,19 +134,32 @@ def _batch_of(name: str) -> int:
 def find_marked(batch: MarkedBatch, records: Evidence, database: Transaction) -> Marked:
     """The tracks of a batch that still are as they were left. Raises ConfigurationError for unreadable evidence."""
     if batch.planned is not None:
-        found = came_to_pass(records, batch.planned, database)
-        messages = {track.id: change.status_message_before for track, change in found}
-        return Marked([track for track, _ in found], messages)
+        found = came_to_pass(records, MARK, batch.planned, database)
+        return Marked([track for track, _, _ in found], {track.place: _message(change) for track, change, _ in found})
+    if batch.confirmed is not None:
+        return _confirmed(batch.confirmed, records, database)
+    assert batch.keyset is not None
     with database() as tracks:
-        table = tracks.identity
-        if batch.confirmed is not None:
-            told = read_changes(batch.confirmed, table)
-            rows = tracks.still_as_left(told.by_id)
-            messages = {identity: change.status_message_before for identity, change in told.by_id.items()}
-            return Marked(rows, messages, len(told.by_id) - len(rows), told.damaged + told.foreign)
-        assert batch.keyset is not None
-        rows = tracks.read(tracks.marked(), batch.keyset)
-    return Marked(rows, Archive(records.folder, table).messages(rows))
+        table, rows = tracks.identity, tracks.read(tracks.marked(), batch.keyset)
+    claims = Archive(records.folder, table).newest(rows)
+    return Marked(rows, {place: _message(claim.change) for place, claim in claims.items()})
+
+
+def _confirmed(path: str, records: Evidence, database: Transaction) -> Marked:
+    """What a file of evidence confirms, as far as no other run has marked it since."""
+    with database() as tracks:
+        table, is_told = tracks.identity, tracks.tells_writes
+        told = read_changes(path, table)
+        rows = tracks.still_as_left({place: change for place, (change, _) in told.by_place.items()})
+    if not is_told:
+        claims = Archive(records.folder, table).newest(rows)
+        rows = [track for track in rows if (claim := claims.get(track.place)) and claim.run_id == records.run_id]
+    messages = {place: _message(change) for place, (change, _) in told.by_place.items()}
+    return Marked(rows, messages, len(told.by_place) - len(rows), told.damaged + told.foreign)
+
+
+def _message(change: Change) -> str | None:
+    return change.status_message_before
 
 
 def of_regular_files(looks: Looks, files: Files) -> Looks:
@@ -151,13 +171,22 @@ def of_regular_files(looks: Looks, files: Files) -> Looks:
     return Looks(present, looks.missing, looks.unverifiable + others, looks.proof)
 
 
-def restore(tracks: Sequence[Track], messages: Mapping[str, str | None], recorder: Recorder) -> Written:
+def restore(tracks: Sequence[Track], messages: Mapping[Place, str | None], recorder: Recorder) -> Written:
     """Put `tracks`, whose files are there, back to processing; a message that nobody knows of is cleared."""
     with recorder.database() as table:
         cleared = table.cleared
-    return recorder.write(
-        RESTORE,
-        [Judged(track, "its file is there") for track in tracks],
-        lambda track: messages.get(track.id, cleared),
-        lambda table, stamp: table.restore(tracks, messages, stamp=stamp),
-    )
+    changes: list[Change] = []
+    refused: list[Judged] = []
+    while tracks:
+        part = tracks
+        written = recorder.write(
+            RESTORE,
+            [Judged(track, "its file is there") for track in part],
+            lambda track: messages.get(track.place, cleared),
+            lambda table, stamp, part=part: table.restore(part, messages, stamp=stamp),  # type: ignore[misc]
+        )
+        changes.extend(written.changes)
+        refused.extend(written.refused)
+        tracks = written.untried
+    recorder.drop_old_plans(RESTORE)
+    return Written(tuple(changes), tuple(refused))

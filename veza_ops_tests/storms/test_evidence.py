@@ -72,8 +72,8 @@ def test_a_disk_that_is_full_at_the_confirmation_leaves_the_plan_to_go_by(
 ) -> None:
     disk_is_full(monkeypatch, stat.S_ISREG, call=2)
     result = scene.run()
-    assert "can't be confirmed" in failure(result)
-    assert "undone by that" in failure(result)
+    assert "The confirmation of what this run has just changed can't be written" in failure(result)
+    assert "listed there as what was to be changed" in failure(result)
     scene.assert_all_is_well()
     records = evidence_of(scene, result)
     assert rows_of(records, MARKED) == []
@@ -179,8 +179,29 @@ def test_whatever_somebody_reports_by_hand_the_list_is_kept(scene: Scene, run_id
     told = observed(scene)["unverifiable_list_digest"]
     forged = {"unverifiable_list_run": run_id, "unverifiable_list_digest": told}
     metadata = {name: value for name, value in forged.items() if value is not None}
-    scene.instance.report_runless_asset_event(dg.AssetObservation(TRACKS, metadata=metadata))
+    for _ in range(12):
+        scene.instance.report_runless_asset_event(dg.AssetObservation(TRACKS, metadata=metadata))
     assert len(rows_of(evidence_of(scene, scene.run()), UNVERIFIABLE)) == 1
+
+
+def test_a_list_of_which_a_part_is_gone_is_kept_anew(scene: Scene) -> None:
+    for number in range(3):
+        scene.library.add(f"s3://bucket/{number}.flac")
+    first = scene.run(ops={"find_stale_tracks": {"batch_size": 2}})
+    evidence_of(scene, first).files(UNVERIFIABLE)[0].unlink()
+    second = scene.run(ops={"find_stale_tracks": {"batch_size": 2}})
+    assert len(rows_of(evidence_of(scene, second), UNVERIFIABLE)) == 3
+    assert observed(scene)["unverifiable_list"] == str(evidence_of(scene, second).of_run)
+
+
+def test_two_that_share_an_instance_keep_a_list_each(scene: Scene) -> None:
+    scene.library.execute("CREATE TABLE others (LIKE tracks INCLUDING ALL)")
+    scene.library.execute("INSERT INTO others SELECT * FROM tracks")
+    scene.library.add("s3://bucket/song.flac")
+    scene.library.execute("INSERT INTO others SELECT * FROM tracks ON CONFLICT DO NOTHING")
+    scene.library.execute("UPDATE others SET id = gen_random_uuid() WHERE file_path LIKE 's3:%'")
+    results = [scene.run(database={"tracks_table": name}) for name in ("tracks", "others") * 3]
+    assert [len(rows_of(evidence_of(scene, each), UNVERIFIABLE)) for each in results] == [1, 1, 0, 0, 0, 0]
 
 
 def test_a_path_of_twenty_megabytes_is_whole_in_the_evidence_and_brief_on_every_page(scene: Scene) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from veza_ops.errors import DatabaseUnavailableError
 from veza_ops_tests.library import SCHEMAS, Library, Schema, counts, failure, run_job
 from veza_ops_tests.storms.process import DEATHS, died, start
 from veza_ops_tests.storms.scene import AFTER_COMMIT, AFTER_EVIDENCE, AFTER_WRITE, Moment, record_writes, writes
@@ -54,6 +55,7 @@ def test_cleanup_cut_in_mid_run_and_then_the_undo_give_the_same_table_to_the_byt
 TOUCHING = {
     "nothing touches updated_at": [],
     "there is no updated_at": ["ALTER TABLE tracks DROP COLUMN updated_at"],
+    "updated_at has seconds only": ["ALTER TABLE tracks ALTER updated_at TYPE timestamptz(0)"],
     "a trigger sets updated_at before": [
         (
             "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS "
@@ -85,6 +87,14 @@ TOUCHING = {
 }
 
 
+AROUND_THE_WRITE = [
+    "between evidence and write",
+    "between write and commit",
+    "between commit and confirmation",
+    "right after the confirmation",
+]
+
+
 def undo(library: Library, instance: dg.DagsterInstance, run_id: str, folder: Path) -> dict[str, int]:
     """Undo one run; its counts."""
     ops = {"find_marked_tracks": {"run_id": run_id}, "restore_tracks": {"dry_run": False}}
@@ -94,16 +104,21 @@ def undo(library: Library, instance: dg.DagsterInstance, run_id: str, folder: Pa
     return output
 
 
-@pytest.mark.parametrize("death", [death for death in DEATHS if "search" not in death])
-@pytest.mark.parametrize("touching", TOUCHING)
+@pytest.mark.parametrize(
+    ("touching", "death"),
+    [
+        *(("nothing touches updated_at", death) for death in DEATHS if "search" not in death),
+        *((touching, death) for touching in list(TOUCHING)[1:] for death in AROUND_THE_WRITE),
+    ],
+)
 def test_a_run_that_is_killed_and_the_one_that_finishes_are_each_undone_exactly(
     library: Library, instance: dg.DagsterInstance, tmp_path: Path, touching: str, death: str
 ) -> None:
     """Killed as it comes to its second batch; what the first one's evidence never confirmed, the rows tell."""
-    for statement in TOUCHING[touching]:
-        library.execute(statement)
     folder = tmp_path / "evidence"
     ghosts = [library.add_ghost(status_message=f"half of {number}" if number % 3 else None) for number in range(6)]
+    for statement in TOUCHING[touching]:
+        library.execute(statement)
     before, messages = dump(library), {ghost: library.row(ghost)["status_message"] for ghost in ghosts}
     calls = {"in the report": 1}
     died(start(library, batch_size=2, evidence=str(folder), death=death, call=calls.get(death, 2)))
@@ -127,14 +142,101 @@ def test_a_run_that_is_killed_and_the_one_that_finishes_are_each_undone_exactly(
 def test_without_a_run_too_each_track_gets_its_own_message_back(
     library: Library, instance: dg.DagsterInstance, tmp_path: Path, touching: str
 ) -> None:
-    for statement in TOUCHING[touching]:
-        library.execute(statement)
     folder = tmp_path / "evidence"
     ghosts = [library.add_ghost(status_message=f"transcoding {number}/5 by worker-7") for number in range(5)]
+    for statement in TOUCHING[touching]:
+        library.execute(statement)
     before = dump(library)
     for _ in range(2):
         assert counts(run_job(library, instance, evidence={"folder": str(folder)}))["stale"] in (5, 0)
     for ghost in ghosts:
         library.write(library.row(ghost)["file_path"])
     assert undo(library, instance, "", folder)["restored"] == 5
+    assert dump(library) == before
+
+
+@pytest.mark.parametrize("touching", TOUCHING)
+@pytest.mark.parametrize("finishes", [True, False], ids=["the_other_confirms", "the_other_is_cut"])
+def test_a_run_that_marked_nothing_has_nothing_to_undo_whatever_another_one_did_since(
+    library: Library, instance: dg.DagsterInstance, tmp_path: Path, touching: str, *, finishes: bool
+) -> None:
+    folder = tmp_path / "evidence"
+    ghosts = [library.add_ghost(status_message=f"half of {number}") for number in range(3)]
+    for statement in TOUCHING[touching]:
+        library.execute(statement)
+    died(start(library, evidence=str(folder), death="in the write"))
+    (killed,) = [path.name for path in folder.iterdir()]
+    library.execute("UPDATE tracks SET status_message = 'newer' WHERE status = 'processing'")
+    if finishes:
+        assert counts(run_job(library, instance, evidence={"folder": str(folder)}))["marked_failed"] == 3
+    else:
+        died(start(library, evidence=str(folder), death="between commit and confirmation"))
+    library.execute("UPDATE tracks SET title = 'edited'")
+    for ghost in ghosts:
+        library.write(library.row(ghost)["file_path"])
+    assert undo(library, instance, killed, folder)["restored"] == 0
+    (other,) = [path.name for path in folder.iterdir() if path.name != killed and list(path.rglob("mark*.jsonl"))]
+    undo(library, instance, "", folder)
+    assert {library.row(ghost)["status_message"] for ghost in ghosts} == {"newer"}
+    assert other
+
+
+def test_what_the_undo_restored_before_it_was_cut_off_unheard_is_counted_as_restored(
+    library: Library, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "evidence"
+    for _ in range(3):
+        library.write(str(library.row(library.add_ghost())["file_path"]).replace("uploads", "later"))
+    cleanup = run_job(library, instance, evidence={"folder": str(folder)})
+    for row in library.rows().values():
+        library.write(str(row["file_path"]))
+    AFTER_COMMIT.arrange(monkeypatch, cut_off)
+    undone = undo(library, instance, cleanup.run_id, folder)
+    assert (undone["restored"], undone["present"], undone["changed"], undone["raced"]) == (3, 3, 0, 0)
+    (of_undo,) = list(folder.rglob("restored-*.jsonl"))
+    assert len(of_undo.read_text().splitlines()) == 3
+    assert not list(folder.rglob("restoring-*.jsonl"))
+
+
+def cut_off() -> None:
+    raise DatabaseUnavailableError("cut off before anybody heard of the commit")
+
+
+def test_rows_of_a_view_that_share_an_id_get_their_own_messages_back(
+    library: Library, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    folder = tmp_path / "evidence"
+    first = library.add_ghost(status_message="one", file_path="uploads/one.flac")
+    library.execute("ALTER TABLE tracks DROP CONSTRAINT tracks_pkey")
+    library.add_ghost(status_message="two", file_path="uploads/two.flac", id=first)
+    library.execute("ALTER TABLE tracks RENAME TO base")
+    library.execute("CREATE VIEW tracks AS SELECT * FROM base")
+    before = dump(library)
+    for by_run in (True, False):
+        cleanup = run_job(library, instance, evidence={"folder": str(folder)})
+        assert counts(cleanup)["marked_failed"] == 2
+        for name in ("one", "two"):
+            library.write(f"uploads/{name}.flac")
+        undone = undo(library, instance, cleanup.run_id if by_run else "", folder)
+        assert undone["restored"] == 2, undone
+        assert sorted(dump(library).splitlines()) == sorted(before.splitlines())
+        for name in ("one", "two"):
+            (library.root / f"uploads/{name}.flac").unlink()
+
+
+def test_a_trigger_that_rewrites_the_message_keeps_no_run_from_being_undone(
+    library: Library, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    folder = tmp_path / "evidence"
+    ghosts = [library.add_ghost(status_message="half") for _ in range(2)]
+    library.execute(
+        "CREATE FUNCTION frame() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.status = 'failed' THEN "
+        "NEW.status_message := '[' || NEW.status_message || ']'; END IF; RETURN NEW; END $$"
+    )
+    library.execute("CREATE TRIGGER frame BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION frame()")
+    before = dump(library)
+    cleanup = run_job(library, instance, evidence={"folder": str(folder)})
+    for ghost in ghosts:
+        library.write(library.row(ghost)["file_path"])
+    assert undo(library, instance, cleanup.run_id, folder)["restored"] == 2
     assert dump(library) == before
