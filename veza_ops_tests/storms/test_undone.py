@@ -211,6 +211,7 @@ def test_rows_of_a_view_that_share_an_id_get_their_own_messages_back(
     library.add_ghost(status_message="two", file_path="uploads/two.flac", id=first)
     library.execute("ALTER TABLE tracks RENAME TO base")
     library.execute("CREATE VIEW tracks AS SELECT * FROM base")
+    library.write("uploads/marker")
     before = dump(library)
     for by_run in (True, False):
         cleanup = run_job(library, instance, evidence={"folder": str(folder)})
