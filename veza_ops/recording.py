@@ -56,7 +56,7 @@ class Recorder:
         plan = self.records.write(
             kind.planned,
             self.batch,
-            (known.line(_planned(kind, track, messages(track), stamp), why) for track, why in rows),
+            (known.line(_planned(kind, track, messages(track), stamp)) for track, _ in rows),
         )
         try:
             with self.database() as tracks:
@@ -108,9 +108,9 @@ class Known:
     table: str
     now: str
 
-    def line(self, change: Change, why: str, planned_at: str = "") -> dict[str, str | None]:
+    def line(self, change: Change, why: str = "", planned_at: str = "") -> dict[str, str | None]:
         """A change as evidence has it."""
-        return {
+        line = {
             "id": change.id,
             "file_path": change.file_path,
             "status_before": change.status_before,
@@ -119,10 +119,12 @@ class Known:
             "status_after": change.status_after,
             "status_message_after": change.status_message_after,
             "updated_at_after": change.updated_at_after,
-            "why": why,
             "table": self.table,
             "planned_at": planned_at or self.now,
         }
+        if why:
+            line["why"] = why
+        return line
 
 
 def came_to_pass(records: Evidence, kind: Kind, batch: int, database: Transaction) -> list[tuple[Track, Change, str]]:
