@@ -142,11 +142,11 @@ class WritingTracks(PlayableTracks):
             .cte("written")
         )
         if facts_of(self.table).is_plain:
-            return list(map(Change._make, self.connection.execute(sa.select(written))))
+            return list(map(Change._make, self.connection.execute(sa.select(written)).all()))
         # Not a join, which the planner would take for one of a few rows.
         places = sa.select(written.c.id, written.c.file_path)
         spared = sa.select(*before, *[sa.cast(sa.null(), sa.Text)] * 3).where(sa.tuple_(*before[:2]).not_in(places))
-        rows = list(map(Change._make, self.connection.execute(sa.select(written).union_all(spared))))
+        rows = list(map(Change._make, self.connection.execute(sa.select(written).union_all(spared)).all()))
         changes, refused = self._told_apart(rows, tracks, aim)
         if refused:
             raise _NotAsMeant(refused)
@@ -163,8 +163,16 @@ class WritingTracks(PlayableTracks):
             *([] if aim.messages is None else [sa.column("becomes", sa.Text)]),
         ]
         rows = [
-            track._asdict() | ({} if aim.messages is None else {"becomes": aim.message_of(track)}) for track in tracks
+            {
+                "id": track.id,
+                "file_path": track.file_path,
+                "status_message": track.status_message,
+                "updated_at": track.updated_at,
+            }
+            for track in tracks
         ]
+        if aim.messages is not None:
+            rows = [row | {"becomes": aim.message_of(track)} for row, track in zip(rows, tracks, strict=True)]
         table = sa.func.json_to_recordset(as_json(rows)).table_valued(*fields, name="checked")
         return table.render_derived(with_types=True)
 
@@ -197,7 +205,7 @@ class WritingTracks(PlayableTracks):
         wanted = listed([row.id for row in rows if row.status_after is not None], "id")
         columns = [self._text(name) for name in ("id", "file_path", "status", "status_message", "updated_at")]
         query = sa.select(*columns).join(wanted, self.table.c.id == sa.cast(wanted.c.id, self.table.c.id.type))
-        now = {(identity, path): after for identity, path, *after in self.connection.execute(query)}
+        now = {(identity, path): after for identity, path, *after in self.connection.execute(query).all()}
         is_view = facts_of(self.table).is_view  # one of what is processing shows a row no longer that is failed
         return [
             row
