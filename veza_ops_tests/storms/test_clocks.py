@@ -169,6 +169,18 @@ def test_quiet_minutes_without_updated_at_are_refused(
     assert library.status(ghost) == "processing"
 
 
+@pytest.mark.parametrize("created_at", ["-infinity", "4714-11-24 00:00:00 BC", "0044-03-15 12:00:00 BC"])
+def test_a_row_from_before_all_time_holds_up_no_other_in_any_zone(
+    naive: Library, instance: dg.DagsterInstance, created_at: str
+) -> None:
+    naive.execute(f"ALTER DATABASE {naive.database} SET timezone = 'Asia/Tokyo'")
+    naive.engine.dispose()
+    ancient, other = naive.add_ghost(), naive.add_ghost(age=timedelta(hours=26))
+    naive.execute("UPDATE tracks SET created_at = CAST(:at AS timestamp) WHERE id = :id", at=created_at, id=ancient)
+    assert counts(run_job(naive, instance))["marked_failed"] == 2
+    assert naive.status(other) == "failed"
+
+
 @pytest.mark.parametrize("created_at", ["-infinity", "0044-03-15 12:00:00 BC"])
 def test_a_row_from_before_all_time_is_failed_and_listed(
     library: Library, instance: dg.DagsterInstance, created_at: str

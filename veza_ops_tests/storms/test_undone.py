@@ -181,6 +181,27 @@ def test_a_run_that_marked_nothing_has_nothing_to_undo_whatever_another_one_did_
     assert other
 
 
+@pytest.mark.parametrize("statement", ["ALTER TABLE tracks DROP COLUMN updated_at"])
+def test_what_was_undone_and_marked_by_another_run_since_is_not_undone_again_by_the_first(
+    library: Library, instance: dg.DagsterInstance, tmp_path: Path, statement: str
+) -> None:
+    folder = tmp_path / "evidence"
+    ghost = library.add_ghost(status_message="first")
+    library.execute(statement)
+    path = library.root / str(library.row(ghost)["file_path"])
+    first = run_job(library, instance, evidence={"folder": str(folder)})
+    library.write(str(library.row(ghost)["file_path"]))
+    assert undo(library, instance, first.run_id, folder)["restored"] == 1
+    path.unlink()
+    library.write("uploads/marker")
+    library.execute("UPDATE tracks SET status_message = 'second' WHERE id = :id", id=ghost)
+    second = run_job(library, instance, evidence={"folder": str(folder)})
+    path.touch()
+    assert undo(library, instance, first.run_id, folder)["restored"] == 0
+    assert undo(library, instance, second.run_id, folder)["restored"] == 1
+    assert library.row(ghost)["status_message"] == "second"
+
+
 def test_what_the_undo_restored_before_it_was_cut_off_unheard_is_counted_as_restored(
     library: Library, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

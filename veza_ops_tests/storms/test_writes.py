@@ -14,7 +14,7 @@ from veza_ops.evidence import MARKED, MARKING, REFUSED, read
 from veza_ops.findings import TRACKS
 from veza_ops.resources import EvidenceStore
 from veza_ops.tracks import writing
-from veza_ops_tests.library import Id, counts
+from veza_ops_tests.library import Id, counts, failure
 from veza_ops_tests.storms.scene import Moment, Scene, record_writes, writes
 
 STUBBORN = "title = 'stubborn'"
@@ -215,6 +215,65 @@ def test_a_row_that_somebody_holds_is_raced_and_one_that_is_refused_beside_it_re
     assert evidence(scene, result, MARKING) == []
 
 
+def test_a_part_whose_write_is_too_slow_for_its_size_is_halved(scene: Scene) -> None:
+    scene.ghosts += [scene.library.add_ghost() for _ in range(13)]
+    scene.library.execute(TRIGGER.format(body="PERFORM pg_sleep(0.15); RETURN NEW;"))
+    scene.library.execute("CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()")
+    after = counts(scene.run(database={"statement_timeout_seconds": 2}))
+    assert (after["marked_failed"], after["raced"], after["refused"]) == (len(scene.ghosts), 0, 0)
+    scene.assert_all_is_well()
+
+
+def test_a_row_that_makes_something_else_of_others_of_its_part_is_no_reason_to_count_them_as_marked(
+    scene: Scene,
+) -> None:
+    """One is refused, so that the part is divided; then one undoes what was made of another one before."""
+    library = scene.library
+    for number, title in enumerate(("undone", "stubborn", "undoes")):
+        library.add_ghost(title=title, age=timedelta(hours=9 - number))
+    library.execute(
+        TRIGGER.format(
+            body="IF NEW.title = 'stubborn' THEN RAISE 'no'; END IF; IF NEW.title = 'undoes' THEN "
+            "UPDATE tracks SET status = 'ready' WHERE title = 'undone' AND status = 'failed'; END IF; RETURN NULL;"
+        )
+    )
+    library.execute("CREATE TRIGGER meddle AFTER UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()")
+    scene.remember()
+    result = scene.run()
+    after = counts(result)
+    failed = [str(identity) for identity, row in library.rows().items() if row["status"] == "failed"]
+    bad_codec = [str(identity) for identity, row in scene.good.items() if row["status"] == "failed"]
+    assert sorted(row["id"] for row in evidence(scene, result, MARKED)) == sorted(set(failed) - set(bad_codec))
+    assert after["marked_failed"] == len(failed) - len(bad_codec)
+    assert (after["refused"], after["raced"]) == (2, 0)
+
+
+def test_rows_of_a_view_that_nothing_tells_apart_are_counted_as_they_are(scene: Scene) -> None:
+    """Through the view, one row comes twice; counts are of rows that were looked for."""
+    library = scene.library
+    library.execute("ALTER TABLE tracks DROP CONSTRAINT tracks_pkey")
+    for path in ("uploads/a.flac", "uploads/b.flac"):
+        first = library.add_ghost(file_path=path)
+        library.add_ghost(file_path=path, id=first, title="stubborn")
+    library.execute(TRIGGER.format(body="IF NEW.title = 'stubborn' THEN NEW.status := OLD.status; END IF; RETURN NEW;"))
+    library.execute("CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()")
+    library.execute("ALTER TABLE tracks RENAME TO all_tracks")
+    library.execute("CREATE VIEW tracks AS SELECT * FROM all_tracks")
+    scene.remember()
+    after = counts(scene.run())
+    assert min(after.values()) >= 0
+    assert after["missing"] == after["marked_failed"] + after["raced"] + after["refused"]
+
+
+def test_a_replica_trigger_counts_as_well(scene: Scene) -> None:
+    scene.library.execute(TRIGGER.format(body="NEW.status := OLD.status; RETURN NEW;"))
+    scene.library.execute("CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()")
+    scene.library.execute("ALTER TABLE tracks ENABLE REPLICA TRIGGER meddle")
+    scene.library.execute(f"ALTER DATABASE {scene.library.database} SET session_replication_role = 'replica'")
+    after = counts(scene.run())
+    assert (after["refused"], after["marked_failed"]) == (len(scene.ghosts), 0)
+
+
 # -- one row for one id ---------------------------------------------------------------------------------------------
 
 
@@ -324,6 +383,23 @@ def test_a_row_that_a_policy_keeps_from_being_changed_is_refused_and_the_policy_
     (row,) = evidence(guarded, result, REFUSED)
     assert row["id"] == str(stubborn)
     assert "row-level security" in row["why"]
+
+
+def test_through_a_view_too_a_row_that_a_policy_keeps_from_being_changed_is_refused(guarded: Scene) -> None:
+    add_stubborn(guarded)
+    policy(guarded, "FOR SELECT USING (true)", "FOR UPDATE USING (title <> 'stubborn')")
+    library = guarded.library
+    library.execute("CREATE VIEW seen WITH (security_invoker) AS SELECT * FROM tracks")
+    library.execute(f"GRANT SELECT, UPDATE ON seen TO {sa.make_url(library.url).username}")
+    after = counts(guarded.run(database={"tracks_table": "seen"}))
+    assert (after["refused"], after["raced"], after["marked_failed"]) == (1, 0, len(guarded.ghosts))
+
+
+def test_row_security_is_seen_on_a_table_of_any_name(guarded: Scene) -> None:
+    policy(guarded, "FOR SELECT USING (true)")
+    guarded.library.execute('ALTER TABLE tracks RENAME TO "Tr%a""cks"')
+    result = guarded.run(database={"tracks_table": 'Tr%a"cks'})
+    assert "change no row" in failure(result)
 
 
 def test_where_a_policy_may_hide_rows_the_check_does_not_say_that_none_is_left(guarded: Scene) -> None:

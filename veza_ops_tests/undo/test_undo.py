@@ -231,6 +231,22 @@ def test_of_damaged_evidence_only_the_damaged_line_is_left_and_its_number_is_sai
 
 
 @pytest.mark.parametrize("by_run", [False, True])
+@pytest.mark.parametrize("form", ["nonsense", "UPPER", ""])
+def test_a_line_whose_id_has_another_form_costs_itself_alone(
+    library: Library, instance: dg.DagsterInstance, form: str, *, by_run: bool
+) -> None:
+    ghosts = [library.add_ghost(status_message=f"half of {number}") for number in range(3)]
+    run = run_job(library, instance)
+    (path,) = EvidenceStore().of_run(run.run_id, instance).files(MARKED)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["id"] = lines[0]["id"].upper() if form == "UPPER" else form
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    for ghost in ghosts:
+        library.write(str(library.row(ghost)["file_path"]))
+    assert undo(library, instance, run.run_id if by_run else "")["restored"] == (2 if by_run else 3)
+
+
+@pytest.mark.parametrize("by_run", [False, True])
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 def test_only_a_regular_file_brings_a_track_back(
     library: Library, instance: dg.DagsterInstance, kind: str, *, by_run: bool
