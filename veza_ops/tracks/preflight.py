@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql
 from veza_ops.errors import TracksTableError
 from veza_ops.tracks.row import SERVER
 from veza_ops.tracks.security import RowSecurity, row_security
+from veza_ops.tracks.zones import zones_of
 
 _REQUIRED = ("id", "status", "status_message", "file_path", "created_at")
 _OPTIONAL = ("updated_at", "deleted_at")
@@ -78,18 +79,6 @@ _COLUMNS = """
     FROM layer JOIN pg_type ON pg_type.oid = type JOIN pg_namespace ON pg_namespace.oid = typnamespace
     WHERE typtype <> 'd'
 """
-
-_HIDES_THE_SERVERS = ("client", "user", "database user")
-"""Where this session's zone may come from, so that it says nothing of what the server gives to others."""
-
-_FARTHEST_WEST = "Etc/GMT+12"
-"""Stands for a zone that nobody knows: nowhere do clocks show less."""
-
-_UTC = {
-    *("utc", "uct", "gmt", "gmt0", "gmt+0", "gmt-0", "universal", "zulu", "greenwich"),
-    *("etc/utc", "etc/uct", "etc/gmt", "etc/gmt0", "etc/gmt+0", "etc/gmt-0", "etc/universal", "etc/zulu"),
-    *("etc/greenwich", "<+00>-00", "<-00>+00"),
-}
 
 
 @dataclass(frozen=True)
@@ -198,7 +187,7 @@ def preflight(connection: sa.Connection, *, schema: str, name: str, writable: bo
         raise TracksTableError(" ".join(wrong))
     table.info["facts"] = Facts(
         identity=_identity(connection, where, relation),
-        zones=_zones(connection, relation) if _is_naive(found) else (),
+        zones=zones_of(connection, relation.zones) if _is_naive(found) else (),
         is_view=relation.kind not in _TABLES,
         is_plain=relation.is_plain,
         security=security,
@@ -340,29 +329,3 @@ def _identity(connection: sa.Connection, where: str, relation: sa.Row[Any]) -> s
 
 def _is_naive(found: Mapping[str, _Column]) -> bool:
     return any(found[name].kind == "timestamp" for name in _TIMES if name in found)
-
-
-def _zones(connection: sa.Connection, relation: sa.Row[Any]) -> tuple[str, ...]:
-    """The zones that anybody's times may be in here, UTC left out."""
-    own = connection.begin_nested()
-    connection.exec_driver_sql("SET LOCAL TimeZone TO DEFAULT")
-    query = sa.text("SELECT setting, source FROM pg_settings WHERE name = 'TimeZone'")
-    default, source = connection.execute(query).one()
-    own.rollback()
-    settings: list[str] = [default, *relation.zones]
-    if source in _HIDES_THE_SERVERS:
-        settings.append(_FARTHEST_WEST)
-    zones = {zone for setting in settings if setting.lower() not in _UTC and (zone := _zone(connection, setting))}
-    return tuple(sorted(zone for zone in zones if zone.lower() not in _UTC))
-
-
-def _zone(connection: sa.Connection, setting: str) -> str | None:
-    """A zone's name by a setting, which may hold an offset with another sign than names have; None if it is none."""
-    attempt = connection.begin_nested()
-    try:
-        zone = connection.scalar(sa.select(sa.func.set_config("TimeZone", setting, sa.true())))
-    except sa.exc.DataError:
-        return None
-    finally:
-        attempt.rollback()
-    return str(zone)

@@ -698,7 +698,7 @@ GUARDS = [
     ),
     Guard(
         "the farthest zone stands for one that one's own session hides",
-        "tracks/preflight.py",
+        "tracks/zones.py",
         "    if source in _HIDES_THE_SERVERS:\n",
         "    if source is None:\n",
         "tracks/test_facts.py -k farthest",
