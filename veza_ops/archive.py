@@ -4,6 +4,7 @@ from __future__ import annotations  # so that the loading of UPath waits until t
 
 import re
 from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,13 +61,17 @@ class Archive:
             for change, planned_at in told:
                 yield Claim(planned_at, is_confirmed, run_id, change)
 
+    @staticmethod
+    def _of_run(run: upath.UPath) -> list[upath.UPath]:
+        with suppress(FileNotFoundError):  # forgotten in this moment
+            return [path for path in plain_files(run / "veza_ops") if _MARKS.fullmatch(path.name)]
+        return []
+
     def _files(self) -> list[upath.UPath]:
         try:
             with as_os_errors():
-                of_runs = [run / "veza_ops" for run in self.folder.iterdir() if run.is_dir()]
-                return [path for run in of_runs for path in plain_files(run) if _MARKS.fullmatch(path.name)]
-        except FileNotFoundError:  # nobody has left anything so far
-            return []
+                runs = list(self.folder.iterdir()) if self.folder.is_dir() else []
+                return [path for run in runs for path in self._of_run(run)]
         except OSError as error:
             raise ConfigurationError(
                 f"The evidence in {self.folder} can't be read: {error.strerror or error}. Give this process the right "

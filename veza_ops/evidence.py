@@ -197,7 +197,7 @@ def read_changes(path: str, table: str, ids: Container[str] | None = None) -> Ch
     by_place: dict[Place, Told] = {}
     damaged = foreign = 0
     for row in _read(path):
-        if row is not None and ids is not None and row.get("id") not in ids:
+        if row is not None and ids is not None and not (isinstance(row.get("id"), str) and row["id"] in ids):
             continue
         if row is not None and not is_same_table(row.get("table", table), table):
             foreign += 1

@@ -164,12 +164,13 @@ def _make(folder: str) -> None:
     try:
         os.mkdir(folder, _OWNER_ONLY_FOLDER)
     except FileExistsError:
-        return None
+        return
     except FileNotFoundError:
+        if not os.path.dirname(folder).strip("/"):
+            raise
         _make(os.path.dirname(folder))
-        return _make(folder)
+        os.mkdir(folder, _OWNER_ONLY_FOLDER)  # not again and again, where a link leads nowhere
     _sync(os.path.dirname(folder))
-    return None
 
 
 def _sync(folder: str) -> None:

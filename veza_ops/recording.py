@@ -58,11 +58,14 @@ class Recorder:
             self.batch,
             (known.line(_planned(kind, track, messages(track), stamp)) for track, _ in rows),
         )
+        is_changed = False
         try:
             with self.database() as tracks:
                 written = change(tracks, stamp)
+                is_changed = True
         except DatabaseRefusedError:
-            self.records.drop(plan)
+            if not is_changed:  # a commit that was answered with nonsense may have come to pass
+                self.records.drop(plan)
             raise
         if written.changes:
             why = {track.place: reason for track, reason in rows}
@@ -75,15 +78,16 @@ class Recorder:
     def done_earlier(self, kind: Kind) -> list[Track]:
         """The tracks of the batch that an earlier attempt of this run changed, and that are as it left them.
 
-        What it hadn't come to confirm is told by the rows, and confirmed now. Its plan stays: a commit that nobody
-        heard of may be under way still.
+        What it hadn't come to confirm is told by the rows, and confirmed now. Its plan stays until all of it is
+        confirmed: a commit that nobody heard of may be under way still.
         """
         if not any(self.records.files(each, self.batch) for each in (kind.planned, kind.done)):
             return []
         with self.database() as tracks:
             known = Known(tracks.identity, str(tracks.now()))
-            told = _told(self.records, kind.done, self.batch, known.table)
-            done = tracks.still_as_left({place: change for place, (change, _) in told.items()})
+        told = _told(self.records, kind.done, self.batch, known.table)
+        with self.database() as tracks:
+            done = tracks.still_as_left({place: of_place[-1].change for place, of_place in told.items()})
         unheard = came_to_pass(self.records, kind, self.batch, self.database)
         if unheard:
             lines = (known.line(change, "said an earlier attempt", at) for _, change, at in unheard)
@@ -131,30 +135,43 @@ def came_to_pass(records: Evidence, kind: Kind, batch: int, database: Transactio
     """What the run planned for a batch, never confirmed, and yet did: the tracks as they are, what changed, and when.
 
     Told by the time that was to be set as ``updated_at``, which is the write's own. Where that isn't told to the
-    microsecond, or a trigger may have set another, any later one will do, unless another run has planned to mark the
-    track since.
+    microsecond, or a trigger may have set another, whatever changed the track since will do, unless another run has
+    planned to mark it since.
     """
     with database() as tracks:
-        table = tracks.identity
-        confirmed = _told(records, kind.done, batch, table)
-        plans = _told(records, kind.planned, batch, table)
-        planned = {place: told for place, told in plans.items() if place not in confirmed}
-        found = tracks.may_come_from({place: change for place, (change, _) in planned.items()})
-        unsure = [track for track in found if not (tracks.tells_writes and planned[track.place].change.left(track))]
+        table, tells_writes, is_plain = tracks.identity, tracks.tells_writes, tracks.is_plain
+    confirmed = _told(records, kind.done, batch, table)
+    planned = _told(records, kind.planned, batch, table)
+    with database() as tracks:
+        rows = tracks.changed_by({place: told[-1].change for place, told in planned.items() if place not in confirmed})
+    found: list[tuple[Track, Told]] = []
+    unsure: list[Track] = []
+    for track in rows:
+        exact = [told for told in planned[track.place] if told.change.left(track)]
+        same = [told for told in planned[track.place] if told.change.status_message_after == track.status_message]
+        if not exact and (is_plain or not same):
+            continue
+        found.append((track, (exact or same)[-1]))
+        if not (exact and tells_writes):
+            unsure.append(track)
     claims = Archive(records.folder, table).newest(unsure) if kind is MARK else {}
     others = {place for place, claim in claims.items() if claim.run_id != records.run_id}
     return [
         (track, change._replace(updated_at_after=track.updated_at), planned_at)
-        for track in found
+        for track, (change, planned_at) in found
         if track.place not in others
-        for change, planned_at in [planned[track.place]]
     ]
 
 
-def _told(records: Evidence, kind: str, batch: int, table: str) -> dict[Place, Told]:
-    """What the run's files of a kind tell of a batch."""
-    files = (read_changes(str(path), table) for path in records.files(kind, batch))
-    return {place: told for each in files for place, told in each.by_place.items()}
+def _told(records: Evidence, kind: str, batch: int, table: str) -> dict[Place, list[Told]]:
+    """What the run's files of a kind tell of each place of a batch, the newest last."""
+    told: dict[Place, list[Told]] = {}
+    for path in records.files(kind, batch):
+        for place, each in read_changes(str(path), table).by_place.items():
+            told.setdefault(place, []).append(each)
+    for of_place in told.values():
+        of_place.sort(key=lambda each: each.planned_at)
+    return told
 
 
 def _planned(kind: Kind, track: Track, message: str | None, stamp: str | None) -> Change:

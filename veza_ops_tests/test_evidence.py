@@ -161,6 +161,17 @@ def test_a_tilde_is_the_home_folder(folder: str, monkeypatch: pytest.MonkeyPatch
     assert str(lasting(folder).path) == f"{tmp_path}/evidence"
 
 
+def test_a_folder_behind_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "disk").symlink_to("/not/mounted/today")
+    with pytest.raises(ConfigurationError, match="No such file or directory"):
+        Evidence(lasting(f"{tmp_path}/disk/evidence"), "run").write(MARKED, 0, [change("a")])
+
+
+def test_a_line_with_an_id_that_is_none_is_in_nobodys_way(tmp_path: Path) -> None:
+    at(tmp_path, "run", MARKED, 1, change("a"), change("b") | {"id": ["x"]}, change("c") | {"id": {}})
+    assert messages(tmp_path, marked("a")) == {"a": ("run", "half")}
+
+
 def test_a_place_that_needs_a_package_names_it() -> None:
     with pytest.raises(ConfigurationError, match=r"gs://.*gcsfs"):
         lasting("gs://bucket/evidence")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.rules import Checked, Outcome
-from veza_ops.evidence import UNVERIFIABLE, WOULD_MARK, digest, entry
+from veza_ops.evidence import REFUSED, UNVERIFIABLE, WOULD_MARK, digest, entry
 from veza_ops.recording import MARK, Recorder
 from veza_ops.storage.files import Files
 from veza_ops.tracks.row import Written
@@ -21,6 +21,9 @@ class Marking:
 
     def batch(self, checked: Checked) -> Iterator[Outcome]:
         """Mark what `checked` says is missing, part by part. What an earlier attempt did is counted as it is."""
+        records, batch = self.recorder.records, self.recorder.batch
+        for kind in (UNVERIFIABLE, REFUSED, WOULD_MARK):  # an earlier attempt's, found anew now
+            records.drop(*records.files(kind, batch))
         if earlier := self.recorder.done_earlier(MARK):
             done, checked = checked.split(earlier)
             yield rules.outcome(done, marked={track.place for track in earlier})

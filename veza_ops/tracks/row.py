@@ -103,6 +103,11 @@ class Change(NamedTuple):
         """What tells the row from all others."""
         return self.id, self.file_path
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether the write has set a time of its own, which tells it from any other."""
+        return self.updated_at_after not in (None, self.updated_at_before)
+
     def left(self, track: Track) -> bool:
         """Whether `track` is as this change left it."""
         after = self.file_path, self.status_message_after, self.updated_at_after

@@ -137,23 +137,18 @@ class Tracks(WritingTracks):
 
         Where the table has ``updated_at``, that tells a write from another one of the same message.
         """
-        return [track for track in self._changed_by(changes) if changes[track.place].left(track)]
+        return [track for track in self.changed_by(changes) if changes[track.place].left(track)]
 
-    def may_come_from(self, planned: Mapping[Place, Change]) -> list[Track]:
-        """The rows that a write of `planned` has left so, or a trigger after it."""
-        return [track for track in self._changed_by(planned) if self._may_come_from(planned[track.place], track)]
-
-    def _changed_by(self, changes: Mapping[Place, Change]) -> list[Track]:
+    def changed_by(self, changes: Mapping[Place, Change]) -> list[Track]:
         """The rows of `changes` that are in the state that these gave them."""
         states = {change.status_after for change in changes.values()} & {"failed", "processing"}
         where = [sa.or_(sa.false(), *map(self._status_is, sorted(states))), *self._not_deleted()]
         return [track for track in self.of_ids(where, (place[0] for place in changes)) if track.place in changes]
 
-    def _may_come_from(self, change: Change, track: Track) -> bool:
-        if change.left(track) or facts_of(self.table).is_plain:
-            return change.left(track)
-        is_same = change.status_message_after == track.status_message
-        return is_same and (track.updated_at or "") >= (change.updated_at_after or "")
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but a write has a say in what it makes of a row."""
+        return facts_of(self.table).is_plain
 
     @property
     def tells_writes(self) -> bool:

@@ -6,6 +6,7 @@ savepoint of its own; and what a row is after the write decides what it is count
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +77,21 @@ class WritingTracks(PlayableTracks):
         self.connection.execute(sa.text(_BEGIN))
         # What would be found wrong at the commit only is found now, with the row that it is about.
         self.connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
-        dividing = _Dividing([list(tracks)])
+        undone: dict[Place, Judged] = {}
+        while True:
+            try:
+                with nullcontext() if facts_of(self.table).is_plain else self.connection.begin_nested():
+                    changes, dividing = self._divided([each for each in tracks if each.place not in undone], aim)
+                break
+            except _NotAsMeant as found:
+                undone |= {judged.track.place: judged for judged in found.refused}
+        dividing.refused.extend(undone.values())
+        refused = [*dividing.refused, *self._by_policy(tracks, changes, dividing, aim)]
+        return Written(tuple(changes), tuple(refused), tuple(dividing.untried))
+
+    def _divided(self, tracks: list[Track], aim: Aim) -> tuple[list[Change], "_Dividing"]:
+        """Change `tracks`, in as many parts as it takes. Raises _NotAsMeant for rows that a later part has undone."""
+        dividing = _Dividing([tracks] if tracks else [])
         changes: list[Change] = []
         while part := dividing.next_part():
             try:
@@ -87,12 +102,11 @@ class WritingTracks(PlayableTracks):
                 dividing.refuse(part, found.refused)
             except sa.exc.DBAPIError as error:
                 dividing.divide(part, error)
-        if dividing.refused and not facts_of(self.table).is_plain:
-            # What was tried after them may have changed those that were accepted.
+        if dividing.began and not facts_of(self.table).is_plain:
             changes, undone = self._told_apart(changes, tracks, aim)
-            dividing.refused.extend(undone)
-        refused = [*dividing.refused, *self._by_policy(tracks, changes, dividing, aim)]
-        return Written(tuple(changes), tuple(refused), tuple(dividing.untried))
+            if undone:
+                raise _NotAsMeant(undone)
+        return changes, dividing
 
     def _change(self, tracks: Sequence[Track], aim: Aim) -> list[Change]:
         """The one statement that changes rows.
@@ -230,18 +244,15 @@ class WritingTracks(PlayableTracks):
 
     def _withheld(self, tracks: Sequence[Track], aim: Aim) -> list[Track]:
         """Those of `tracks` that are as they were read, and can't be locked though nobody holds them."""
-        seen = set(self.connection.scalars(self._as_read(tracks, aim)))
-        left = [track for track in tracks if track.id in seen]
+        seen = set(map(tuple, self.connection.execute(self._as_read(tracks, aim))))
+        left = [track for track in tracks if track.place in seen]
         if not left:
             return []
         # The weakest lock, which those that others write don't stand in the way of; a policy does all the same.
-        free = set(
-            self.connection.scalars(
-                self._as_read(left, aim).with_for_update(read=True, key_share=True, skip_locked=True, of=self.table)
-            )
-        )
+        to_lock = self._as_read(left, aim).with_for_update(read=True, key_share=True, skip_locked=True, of=self.table)
+        free = set(map(tuple, self.connection.execute(to_lock)))
         began = time.monotonic()
-        doubtful = [track for track in left if track.id not in free]
+        doubtful = [track for track in left if track.place not in free]
         return [
             track for track in doubtful if time.monotonic() - began < DIVIDING_SECONDS and not self._is_held(track, aim)
         ]
@@ -251,14 +262,14 @@ class WritingTracks(PlayableTracks):
         to_lock = self._as_read([track], aim).with_for_update(read=True, key_share=True, nowait=True, of=self.table)
         try:
             with self.connection.begin_nested():
-                return self.connection.scalar(to_lock) is not None
+                return self.connection.execute(to_lock).first() is not None
         except sa.exc.DBAPIError:
             return True
 
     def _as_read(self, tracks: Sequence[Track], aim: Aim) -> sa.Select[Any]:
-        """The ids of those of `tracks` that still are as they were read."""
+        """The places of those of `tracks` that still are as they were read."""
         checked = self._as_rows(tracks, aim)
-        same = sa.select(self._text("id")).join(checked, self.table.c.id == checked.c.id)
+        same = sa.select(self._text("id"), self._text("file_path")).join(checked, self.table.c.id == checked.c.id)
         return same.where(*aim.premise, *self._unchanged(checked))
 
     @staticmethod
@@ -303,7 +314,8 @@ class _Dividing:
         if reason is None and not takes_too_long:
             raise error
         if len(part) == 1:
-            self.refused.append(Judged(part[0], reason or ""))
+            assert reason is not None  # a single row takes too long by itself, and was raised
+            self.refused.append(Judged(part[0], reason))
         else:
             half = len(part) // 2
             self.waiting += part[half:], part[:half]

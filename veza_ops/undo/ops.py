@@ -93,8 +93,8 @@ def restore_tracks(
         counts = counts.with_writes(written, earlier)
     if found.damaged:
         context.log.warning("%d lines of evidence are damaged or of another table, and were left out", found.damaged)
-    ids = {change.id for change in written.changes}
-    shown = [track for track in looks.present if config.dry_run or track.id in ids][:LISTED]
+    places = {change.place for change in written.changes}
+    shown = [track for track in looks.present if config.dry_run or track.place in places][:LISTED]
     listed = [Judged(track, "its file is there") for track in shown]
     context.add_output_metadata(
         {

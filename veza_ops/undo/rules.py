@@ -149,11 +149,14 @@ def _confirmed(path: str, records: Evidence, database: Transaction) -> Marked:
     """What a file of evidence confirms, as far as no other run has marked it since."""
     with database() as tracks:
         table, is_told = tracks.identity, tracks.tells_writes
-        told = read_changes(path, table)
-        rows = tracks.still_as_left({place: change for place, (change, _) in told.by_place.items()})
-    if not is_told:
-        claims = Archive(records.folder, table).newest(rows)
-        rows = [track for track in rows if (claim := claims.get(track.place)) and claim.run_id == records.run_id]
+    told = read_changes(path, table)
+    changes = {place: change for place, (change, _) in told.by_place.items()}
+    with database() as tracks:
+        rows = tracks.still_as_left(changes)
+    unsure = [track for track in rows if not (is_told and changes[track.place].is_timed)]
+    claims = Archive(records.folder, table).newest(unsure)
+    others = {place for place, claim in claims.items() if claim.run_id != records.run_id}
+    rows = [track for track in rows if track.place not in others]
     messages = {place: _message(change) for place, (change, _) in told.by_place.items()}
     return Marked(rows, messages, len(told.by_place) - len(rows), told.damaged + told.foreign)
 

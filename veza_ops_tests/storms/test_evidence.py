@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -114,6 +115,25 @@ def test_nobody_waits_for_a_row_and_no_transaction_is_open_while_storage_or_evid
     moment.arrange(monkeypatch, touch)
     assert counts(scene.run())["marked_failed"] == len(scene.ghosts)
     assert opened == [0]
+
+
+def test_a_commit_that_was_answered_with_nonsense_leaves_the_plan(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sa.Connection._commit_impl  # noqa: SLF001 - where a commit is answered
+
+    def garbled(connection: sa.Connection) -> None:
+        real(connection)
+        is_ours = connection.dialect.driver == "psycopg" and connection.engine is not scene.library.engine
+        if is_ours and scene.library.status(scene.ghosts[0]) == "failed":
+            raise psycopg.InternalError("unexpected message from the server")
+
+    monkeypatch.setattr(sa.Connection, "_commit_impl", garbled)
+    result = scene.run()
+    assert not result.success
+    monkeypatch.undo()
+    scene.assert_all_is_well()
+    assert len(rows_of(evidence_of(scene, result), MARKING)) == len(scene.ghosts)
 
 
 def test_evidence_names_the_database_and_the_table_that_it_is_of(scene: Scene) -> None:

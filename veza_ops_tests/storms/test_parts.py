@@ -6,11 +6,12 @@ import pytest
 import sqlalchemy as sa
 
 from veza_ops.cleanup import rules
-from veza_ops.evidence import MARKED, Evidence
+from veza_ops.errors import DatabaseUnavailableError
+from veza_ops.evidence import MARKED, MARKING, REFUSED, UNVERIFIABLE, Evidence
 from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import counts
 from veza_ops_tests.storms.conftest import Disk
-from veza_ops_tests.storms.scene import Moment, Scene, record_writes, writes
+from veza_ops_tests.storms.scene import AFTER_COMMIT, Moment, Scene, record_writes, writes
 from veza_ops_tests.storms.test_server import CUT
 
 
@@ -51,6 +52,43 @@ def test_what_an_attempt_has_written_before_its_connection_is_killed_is_counted_
     assert (after["marked_failed"], after["raced"]) == (len(scene.ghosts), 0)
     assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
     scene.assert_all_is_well()
+
+
+def test_what_was_committed_unheard_by_any_of_several_attempts_is_counted_as_the_runs_own(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt is cut before its commit, the second after it, both with their plans left behind."""
+    monkeypatch.setattr(rules, "WRITTEN_AT_ONCE", 100)
+    Moment("after the first write", Tracks, "mark_failed", "after").arrange(
+        monkeypatch, lambda: scene.library.execute(CUT)
+    )
+
+    def cut_off() -> None:
+        raise DatabaseUnavailableError("cut off before anybody heard of the commit")
+
+    AFTER_COMMIT.arrange(monkeypatch, cut_off)
+    result = scene.run()
+    after = counts(result)
+    assert (after["marked_failed"], after["raced"]) == (len(scene.ghosts), 0)
+    evidence = Path(scene.instance.storage_directory()) / result.run_id / "veza_ops"
+    assert not list(evidence.glob(f"{MARKING}-*"))
+    scene.assert_all_is_well()
+
+
+def test_lists_of_an_attempt_that_was_cut_are_not_there_twice(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.library.add("s3://bucket/song.flac")
+    scene.library.add_ghost(title="stubborn")
+    scene.remember()
+    scene.library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID")
+    Moment("before the last write", Tracks, "mark_failed", call=4).arrange(
+        monkeypatch, lambda: scene.library.execute(CUT)
+    )
+    result = scene.run()
+    assert counts(result)["refused"] == 1
+    evidence = Path(scene.instance.storage_directory()) / result.run_id / "veza_ops"
+    for kind in (UNVERIFIABLE, REFUSED):
+        (path,) = evidence.glob(f"{kind}-*")
+        assert len(path.read_text().splitlines()) == 1
 
 
 def test_what_somebody_else_marked_meanwhile_is_not_counted_as_written_by_an_earlier_attempt(

@@ -87,6 +87,15 @@ TOUCHING = {
 }
 
 
+KEEPING = (
+    "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.updated_at := {time}; RETURN NEW; END $$",
+    "CREATE TRIGGER keep BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION keep()",
+)
+TOUCHING |= {
+    f"a trigger sets {time}": [statement.format(time=time) for statement in KEEPING]
+    for time in ("OLD.updated_at", "date_trunc('second', now())")
+}
+
 AROUND_THE_WRITE = [
     "between evidence and write",
     "between write and commit",
@@ -181,7 +190,9 @@ def test_a_run_that_marked_nothing_has_nothing_to_undo_whatever_another_one_did_
     assert other
 
 
-@pytest.mark.parametrize("statement", ["ALTER TABLE tracks DROP COLUMN updated_at"])
+@pytest.mark.parametrize(
+    "statement", ["ALTER TABLE tracks DROP COLUMN updated_at", "; ".join(KEEPING).format(time="OLD.updated_at")]
+)
 def test_what_was_undone_and_marked_by_another_run_since_is_not_undone_again_by_the_first(
     library: Library, instance: dg.DagsterInstance, tmp_path: Path, statement: str
 ) -> None:

@@ -229,8 +229,9 @@ def test_a_row_that_makes_something_else_of_others_of_its_part_is_no_reason_to_c
 ) -> None:
     """One is refused, so that the part is divided; then one undoes what was made of another one before."""
     library = scene.library
-    for number, title in enumerate(("undone", "stubborn", "undoes")):
-        library.add_ghost(title=title, age=timedelta(hours=9 - number))
+    titles = ("undone", "stubborn", "undoes")
+    undone, *_ = [library.add_ghost(title=title, age=timedelta(hours=9 - at)) for at, title in enumerate(titles)]
+    before = library.row(undone)
     library.execute(
         TRIGGER.format(
             body="IF NEW.title = 'stubborn' THEN RAISE 'no'; END IF; IF NEW.title = 'undoes' THEN "
@@ -246,6 +247,7 @@ def test_a_row_that_makes_something_else_of_others_of_its_part_is_no_reason_to_c
     assert sorted(row["id"] for row in evidence(scene, result, MARKED)) == sorted(set(failed) - set(bad_codec))
     assert after["marked_failed"] == len(failed) - len(bad_codec)
     assert (after["refused"], after["raced"]) == (2, 0)
+    assert library.row(undone) == before
 
 
 def test_rows_of_a_view_that_nothing_tells_apart_are_counted_as_they_are(scene: Scene) -> None:
