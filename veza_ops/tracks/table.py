@@ -61,7 +61,11 @@ class Tracks(WritingTracks):
     def marked(self) -> list[sa.ColumnElement[bool]]:
         """Failed, with exactly a message of ours."""
         message = self._letters("status_message")
-        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted(), *self._has_id()]
+        return [*self.failed(), message.regexp_match(MESSAGE_PATTERN)]
+
+    def failed(self) -> list[sa.ColumnElement[bool]]:
+        """Failed, whoever said so."""
+        return [self._status_is("failed"), *self._not_deleted(), *self._has_id()]
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -193,8 +197,7 @@ class Tracks(WritingTracks):
 
         Their message becomes what `messages` has for them, and is cleared otherwise.
         """
-        failed = [self._status_is("failed"), *self._not_deleted()]
-        aim = Aim(failed, "processing", stamp or self.stamp(), self.cleared, messages or {})
+        aim = Aim(self.failed(), "processing", stamp or self.stamp(), self.cleared, messages or {})
         return self.write(tracks, aim)
 
     @property

@@ -34,10 +34,7 @@ SERVER = "storms/test_server.py"
 PARTS = "storms/test_parts.py"
 CLOCKS = "storms/test_clocks.py"
 
-MARKED_ROWS = (
-    '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN), *self._not_deleted(), '
-    "*self._has_id()]\n"
-)
+FAILED_ROWS = '        return [self._status_is("failed"), *self._not_deleted(), *self._has_id()]\n'
 
 GUARDS = [
     # -- verdicts: "couldn't look" is not "missing"
@@ -961,7 +958,7 @@ GUARDS = [
         "tracks/table.py",
         " in (None, 6)\n",
         " is not Ellipsis\n",
-        "storms/test_undone.py -k 'nothing_to_undo'",
+        f"{TABLE} -k tells_writes",
     ),
     Guard(
         "a plan's time is rounded as the column rounds it",
@@ -1094,7 +1091,7 @@ GUARDS = [
         "tracks/database.py",
         "    if not state or state.startswith(_PASSING):\n",
         "    if not state:\n",
-        "tracks/test_refusals.py -k no_row",
+        "tracks/test_refusals.py -k waits_for",
     ),
     Guard(
         "whatever code a trigger raises is of the row",
@@ -1241,22 +1238,22 @@ GUARDS = [
     Guard(
         "the undo takes only rows with our message",
         "tracks/table.py",
-        MARKED_ROWS,
-        '        return [self._status_is("failed"), *self._not_deleted()]\n',
+        "        return [*self.failed(), message.regexp_match(MESSAGE_PATTERN)]\n",
+        "        return self.failed()\n",
         f"{UNDO}",
     ),
     Guard(
         "the undo takes only failed rows",
         "tracks/table.py",
-        MARKED_ROWS,
-        "        return [message.regexp_match(MESSAGE_PATTERN), *self._not_deleted()]\n",
+        FAILED_ROWS,
+        "        return [*self._not_deleted(), *self._has_id()]\n",
         f"{UNDO}",
     ),
     Guard(
         "the undo leaves soft-deleted rows alone",
         "tracks/table.py",
-        MARKED_ROWS,
-        '        return [self._status_is("failed"), message.regexp_match(MESSAGE_PATTERN)]\n',
+        FAILED_ROWS,
+        '        return [self._status_is("failed"), *self._has_id()]\n',
         f"{UNDO}",
     ),
     Guard(

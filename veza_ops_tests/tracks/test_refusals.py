@@ -162,6 +162,14 @@ def test_a_row_that_is_refused_has_its_reason_without_what_is_in_it(case: tuple[
 NOT_ROWS = {
     "no such table": ("SELECT * FROM nowhere", DatabaseRefusedError, 'relation "nowhere" does not exist'),
     "no right": (*READER, "SET LOCAL ROLE reader", "DELETE FROM tracks", DatabaseRefusedError, "It needs GRANT"),
+    "no room for a trigger's files": (
+        "SET LOCAL temp_file_limit = 1",
+        "SET LOCAL work_mem = '64kB'",
+        *trigger("PERFORM count(*) FROM (SELECT g FROM generate_series(1, 300000) g ORDER BY random()) s"),
+        WRITE,
+        DatabaseRefusedError,
+        "temp_file_limit",
+    ),
     "policies switched off": (
         *POLICY,
         "SET LOCAL row_security = off",
@@ -209,6 +217,15 @@ def test_what_passes_is_of_no_row_and_is_tried_again(code: str, said: str) -> No
     caught = told(error)
     assert isinstance(caught, DatabaseUnavailableError)
     assert said in str(caught)
+
+
+def test_a_lock_that_a_trigger_waits_for_passes(library: Library) -> None:
+    library.execute("CREATE TABLE elsewhere ()")
+    with library.engine.begin() as api:
+        api.execute(sa.text("LOCK TABLE elsewhere"))
+        error = refused(library, "SET LOCAL lock_timeout = 50", *trigger("PERFORM * FROM elsewhere"), WRITE)
+    assert of_a_row(error) is None
+    assert isinstance(told(error), DatabaseUnavailableError)
 
 
 @pytest.mark.parametrize("code", ["40001", "55P03", "57014", "08006", "53100", "42501", "VZ001"])

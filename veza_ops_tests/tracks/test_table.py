@@ -135,6 +135,18 @@ def test_a_commit_that_was_heard_of_lasts_however_the_server_is_set(set_to: str,
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == said
 
 
+@pytest.mark.parametrize(
+    ("kind", "tells"),
+    [("timestamptz", True), ("timestamp(6)", True), ("timestamptz(3)", False), ("timestamp(0)", False), (None, False)],
+)
+def test_updated_at_tells_writes_apart_if_it_is_there_and_has_microseconds(
+    kind: str | None, make_library: Callable[[Schema], Library], *, tells: bool
+) -> None:
+    library = make_library(Schema(updated_at=kind))
+    with library.engine.begin() as connection:
+        assert inspect(connection).tells_writes is tells
+
+
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
