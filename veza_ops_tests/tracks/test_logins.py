@@ -50,8 +50,10 @@ def server_that_says(code: str, said: str) -> Iterator[str]:
     """The address of a server that turns everybody away. It is a process: libpq's ping lets no thread of ours run."""
     with subprocess.Popen([sys.executable, "-c", FAKE_SERVER, code, said], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        yield f"postgresql://veza:hunter2@127.0.0.1:{server.stdout.readline().strip()}/veza"
-        server.terminate()
+        try:
+            yield f"postgresql://veza:hunter2@127.0.0.1:{server.stdout.readline().strip()}/veza"
+        finally:
+            server.kill()
 
 
 def login(url: str) -> VezaOpsError:
