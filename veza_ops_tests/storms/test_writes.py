@@ -17,71 +17,69 @@ from veza_ops.tracks import writing
 from veza_ops_tests.library import Id, counts, failure
 from veza_ops_tests.storms.scene import Moment, Scene, record_writes, writes
 
-STUBBORN = "title = 'stubborn'"
-
 TRIGGER = """
     CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$
 """
+BEFORE = "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()"
+AFTER = "CREATE TRIGGER meddle AFTER UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()"
+AT_THE_COMMIT = (
+    "CREATE CONSTRAINT TRIGGER meddle AFTER UPDATE ON tracks DEFERRABLE INITIALLY DEFERRED "
+    "FOR EACH ROW EXECUTE FUNCTION meddle()"
+)
 
 MEDDLING = {
     "a check that it violates": ["ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID"],
     "a trigger that raises": [
         TRIGGER.format(body="IF NEW.title = 'stubborn' THEN RAISE EXCEPTION 'no'; END IF; RETURN NEW;"),
-        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+        BEFORE,
     ],
     "a trigger that sets the status back": [
         TRIGGER.format(body="IF NEW.title = 'stubborn' THEN NEW.status := OLD.status; END IF; RETURN NEW;"),
-        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+        BEFORE,
     ],
     "a trigger that sets another status": [
         TRIGGER.format(body="IF NEW.title = 'stubborn' THEN NEW.status := 'ready'; END IF; RETURN NEW;"),
-        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+        BEFORE,
     ],
     "a trigger that suppresses the update": [
         TRIGGER.format(body="IF NEW.title = 'stubborn' THEN RETURN NULL; END IF; RETURN NEW;"),
-        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+        BEFORE,
     ],
     "a trigger that sets the status back afterwards": [
         TRIGGER.format(
             body="IF NEW.title = 'stubborn' AND NEW.status = 'failed' THEN "
             "UPDATE tracks SET status = 'processing' WHERE id = NEW.id; END IF; RETURN NULL;"
         ),
-        "CREATE TRIGGER meddle AFTER UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+        AFTER,
     ],
     "a trigger that sets the status back at the commit": [
         TRIGGER.format(
             body="IF NEW.title = 'stubborn' AND NEW.status = 'failed' THEN "
             "UPDATE tracks SET status = 'processing' WHERE id = NEW.id; END IF; RETURN NULL;"
         ),
-        (
-            "CREATE CONSTRAINT TRIGGER meddle AFTER UPDATE ON tracks DEFERRABLE INITIALLY DEFERRED "
-            "FOR EACH ROW EXECUTE FUNCTION meddle()"
-        ),
+        AT_THE_COMMIT,
     ],
     "a constraint that fails at the commit": [
         TRIGGER.format(body="IF NEW.title = 'stubborn' THEN RAISE EXCEPTION 'not yet'; END IF; RETURN NULL;"),
-        (
-            "CREATE CONSTRAINT TRIGGER meddle AFTER UPDATE ON tracks DEFERRABLE INITIALLY DEFERRED "
-            "FOR EACH ROW EXECUTE FUNCTION meddle()"
-        ),
+        AT_THE_COMMIT,
     ],
     "a trigger that raises what passes elsewhere": [
         TRIGGER.format(body="IF NEW.title = 'stubborn' THEN RAISE 'busy' USING ERRCODE = '40001'; END IF; RETURN NEW;"),
-        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+        BEFORE,
     ],
     "a trigger that takes the row away": [
         TRIGGER.format(
             body="IF NEW.title = 'stubborn' THEN DELETE FROM tracks WHERE id = NEW.id; END IF; RETURN NULL;"
         ),
-        "CREATE TRIGGER meddle AFTER UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+        AFTER,
     ],
     "a trigger that changes the id": [
         TRIGGER.format(body="IF NEW.title = 'stubborn' THEN NEW.id := gen_random_uuid(); END IF; RETURN NEW;"),
-        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+        BEFORE,
     ],
     "a mistake in a trigger": [
         TRIGGER.format(body="IF NEW.title = 'stubborn' THEN PERFORM 1 FROM nowhere; END IF; RETURN NEW;"),
-        "CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()",
+        BEFORE,
     ],
 }
 """What keeps a row from being changed: the statements that arrange it for the rows titled so."""
@@ -148,7 +146,7 @@ def test_no_contents_of_a_refused_row_are_told(scene: Scene) -> None:
     scene.library.execute(
         TRIGGER.format(body="IF NEW.title LIKE '%secret' THEN NEW.title := NEW.title::int; END IF; RETURN NEW;")
     )
-    scene.library.execute("CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()")
+    scene.library.execute(BEFORE)
     result = scene.run()
     assert counts(result)["refused"] == 2
     said = "\n".join(str(entry) for entry in scene.instance.all_logs(result.run_id))
@@ -218,7 +216,7 @@ def test_a_row_that_somebody_holds_is_raced_and_one_that_is_refused_beside_it_re
 def test_a_part_whose_write_is_too_slow_for_its_size_is_halved(scene: Scene) -> None:
     scene.ghosts += [scene.library.add_ghost() for _ in range(13)]
     scene.library.execute(TRIGGER.format(body="PERFORM pg_sleep(0.15); RETURN NEW;"))
-    scene.library.execute("CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()")
+    scene.library.execute(BEFORE)
     after = counts(scene.run(database={"statement_timeout_seconds": 2}))
     assert (after["marked_failed"], after["raced"], after["refused"]) == (len(scene.ghosts), 0, 0)
     scene.assert_all_is_well()
@@ -238,7 +236,7 @@ def test_a_row_that_makes_something_else_of_others_of_its_part_is_no_reason_to_c
             "UPDATE tracks SET status = 'ready' WHERE title = 'undone' AND status = 'failed'; END IF; RETURN NULL;"
         )
     )
-    library.execute("CREATE TRIGGER meddle AFTER UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()")
+    library.execute(AFTER)
     scene.remember()
     result = scene.run()
     after = counts(result)
@@ -258,7 +256,7 @@ def test_rows_of_a_view_that_nothing_tells_apart_are_counted_as_they_are(scene: 
         first = library.add_ghost(file_path=path)
         library.add_ghost(file_path=path, id=first, title="stubborn")
     library.execute(TRIGGER.format(body="IF NEW.title = 'stubborn' THEN NEW.status := OLD.status; END IF; RETURN NEW;"))
-    library.execute("CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()")
+    library.execute(BEFORE)
     library.execute("ALTER TABLE tracks RENAME TO all_tracks")
     library.execute("CREATE VIEW tracks AS SELECT * FROM all_tracks")
     scene.remember()
@@ -269,7 +267,7 @@ def test_rows_of_a_view_that_nothing_tells_apart_are_counted_as_they_are(scene: 
 
 def test_a_replica_trigger_counts_as_well(scene: Scene) -> None:
     scene.library.execute(TRIGGER.format(body="NEW.status := OLD.status; RETURN NEW;"))
-    scene.library.execute("CREATE TRIGGER meddle BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION meddle()")
+    scene.library.execute(BEFORE)
     scene.library.execute("ALTER TABLE tracks ENABLE REPLICA TRIGGER meddle")
     scene.library.execute(f"ALTER DATABASE {scene.library.database} SET session_replication_role = 'replica'")
     after = counts(scene.run())
