@@ -6,8 +6,8 @@ other job is a folder of the same shape. They stand on these, each of which impo
 - `errors`: what can go wrong, in plain sentences
 - `tracks`: Veza's database, and all the SQL. `storage`: Veza's files, from ``file_path`` to a verdict, and their proof
 - `witnesses`: which playable tracks prove the storage. `looks`: what looks at the files of tracks come to
-- `places`: where evidence lasts. `evidence`: every changed row written down, so that a run can be undone. `archive`: the
-  evidence of all runs. `recording`: a write with its evidence before and after
+- `evidence`: every changed row written down, so that a run can be undone. `places`: where it lasts. `archive`: that of
+  all runs. `recording`: a write with its evidence before and after
 - `findings`: questions about the library and their answers. `runs`: which of Dagster's runs are ours
 - `resources`, `executors`, `steps`: what an operator can set, where steps run, and what they share
 - `cleanup`, `undo`, `audit`, `history`: the jobs; none knows another

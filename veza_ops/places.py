@@ -169,7 +169,8 @@ def _make(folder: str) -> None:
         if not os.path.dirname(folder).strip("/"):
             raise
         _make(os.path.dirname(folder))
-        os.mkdir(folder, _OWNER_ONLY_FOLDER)  # not again and again, where a link leads nowhere
+        with suppress(FileExistsError):  # another step's process was faster
+            os.mkdir(folder, _OWNER_ONLY_FOLDER)  # once, since a link may lead nowhere
     _sync(os.path.dirname(folder))
 
 
