@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,3 +100,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """A Dagster instance of the test's own."""
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    """What waits for ever: the end of the test."""
+    event = threading.Event()
+    yield event
+    event.set()

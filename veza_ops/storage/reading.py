@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from veza_ops.bounds import Beat
 from veza_ops.storage import disk
 from veza_ops.storage.likeness import fold_plain, is_plain, is_utf8, readings_of
 from veza_ops.storage.look import Look, Nearest, Verdict, in_words, unverifiable
-from veza_ops.storage.many import Beat
 from veza_ops.storage.wanted import Node, Wanted, join
 
 ALIKE = "the file is there under another spelling of its name: "

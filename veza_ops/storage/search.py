@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from veza_ops.bounds import Lookers
 from veza_ops.storage import disk
 from veza_ops.storage.likeness import fold_plain, readings_of
 from veza_ops.storage.look import PRESENT, Gone, Nearest, Verdict, unverifiable
-from veza_ops.storage.many import Lookers
 from veza_ops.storage.reading import ALIKE, Ask, AskFolders, AskSpellings, Found, Patience, Read, Task
 from veza_ops.storage.wanted import Node, Wanted, join, parts_in
 

@@ -18,7 +18,7 @@ class Guard(NamedTuple):
 
 
 LOOK = "storage/test_look.py"
-MANY = "storage/test_many.py"
+MANY = "test_bounds.py"
 PROOF = "storage/test_proof.py"
 LIKENESS = "storage/test_likeness.py"
 SEARCH = "storage/test_search.py"
@@ -271,14 +271,14 @@ GUARDS = [
     ),
     Guard(
         "a look that hangs is given up",
-        "storage/many.py",
+        "bounds.py",
         "        return self.is_alive() and time.monotonic() - self.beat.last > seconds\n",
         "        return self.is_alive() and time.monotonic() - self.beat.last > 1e9\n",
         f"{MANY} -k hangs --timeout 20",
     ),
     Guard(
         "a look that hangs costs itself alone",
-        "storage/many.py",
+        "bounds.py",
         "            if waited > _TICK_SECONDS / 2 or not lookers:\n",
         "            if waited > _TICK_SECONDS / 2 and not given_up:\n",
         f"{MANY} --timeout 60",

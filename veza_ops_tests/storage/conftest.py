@@ -1,9 +1,8 @@
 """A small storage, and what a disk may do to whoever asks it."""
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,14 +24,6 @@ def root(tmp_path: Path) -> Path:
     (folder / "album").mkdir(parents=True)
     (folder / "album" / "song.flac").write_bytes(b"music")
     return folder
-
-
-@pytest.fixture
-def released() -> Iterator[threading.Event]:
-    """What hung storage waits for: the end of the test."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 def verdict(root: Path | str, file_path: str | None, path_map: dict[str, str] | None = None) -> Verdict:

@@ -12,6 +12,7 @@ import pytest
 from veza_ops.storage import reading
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
+from veza_ops.storage.look import Verdict
 from veza_ops_tests.storage.conftest import Listing, OnListing, OnOpen, make, verdict, verdicts
 
 AT_ONCE = 0.3
@@ -331,3 +332,27 @@ def test_a_name_that_is_the_same_to_the_system_is_present(root: Path, monkeypatc
     monkeypatch.setattr("veza_ops.storage.disk.os.lstat", lstat)
     monkeypatch.setattr("veza_ops.storage.disk.os.path.lexists", lambda _: pytest.fail("it swallows errors"))
     assert verdicts(root, "album/SONG.flac", "album/none.flac") == ["present", "missing"]
+
+
+def test_many_looks_come_back_in_order(root: Path) -> None:
+    paths = ["album/song.flac" if number % 3 else f"none-{number}.flac" for number in range(1000)]
+    looks = Files(Layout(str(root)), max_threads=8).look(paths)
+    assert [look.verdict is Verdict.PRESENT for look in looks] == [number % 3 != 0 for number in range(1000)]
+
+
+def test_a_folder_that_hangs_costs_the_rows_in_it_and_no_others(
+    root: Path, on_open: OnOpen, released: threading.Event
+) -> None:
+    (root / "hung" / "below").mkdir(parents=True)
+    on_open(root / "hung", released.wait)
+    paths = [f"album/none-{number}.flac" for number in range(40)]
+    paths += ["album/song.flac", "hung/song.flac", "hung/below/song.flac", "other/none.flac"]
+    looks = Files(Layout(str(root)), max_threads=4, look_timeout_seconds=AT_ONCE).look(paths)
+    assert [look.verdict.value for look in looks] == [
+        *(["missing"] * 40),
+        "present",
+        "unverifiable",
+        "unverifiable",
+        "missing",
+    ]
+    assert f"no answer within {AT_ONCE:g} s" in looks[41].reason

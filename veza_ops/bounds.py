@@ -1,9 +1,15 @@
-"""Many looks at once, none of which can hold up the others for long."""
+"""Nothing waits without a bound: what may hang is done by a thread that can be given up.
 
+A thread that hangs in the system can't be woken, only left behind: all of them are daemons, without which the process
+can end. What waits for PostgreSQL has a deadline of its own (`tracks.connection`), since a socket can be let go of.
+"""
+
+import errno
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import length_hint
 from typing import TypeVar
 
@@ -11,6 +17,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _TICK_SECONDS = 0.02
+_PAGE, _PAGE_SECONDS = 1000, 0.2
+"""So many items are handed over at a time, or those of so many seconds."""
 
 
 class Beat:
@@ -56,22 +64,26 @@ class Lookers:
 
         lookers = [_Looker(work)] if tasks else []
         given_up = 0
-        while lookers:
-            worked, began = lookers[0].beat.worked_seconds, time.monotonic()
-            lookers[0].join(_TICK_SECONDS)
-            waited = time.monotonic() - began - (lookers[0].beat.worked_seconds - worked)
-            hung = {looker for looker in lookers if looker.is_hung(self.timeout_seconds)}
-            over = {looker for looker in lookers if not looker.is_alive()}
-            for looker in over:
-                if looker.error is not None:
-                    raise looker.error
-            given_up += len(hung)
-            for looker in hung:
+        try:
+            while lookers:
+                worked, began = lookers[0].beat.worked_seconds, time.monotonic()
+                lookers[0].join(_TICK_SECONDS)
+                waited = time.monotonic() - began - (lookers[0].beat.worked_seconds - worked)
+                hung = {looker for looker in lookers if looker.is_hung(self.timeout_seconds)}
+                over = {looker for looker in lookers if not looker.is_alive()}
+                for looker in over:
+                    if looker.error is not None:
+                        raise looker.error
+                given_up += len(hung)
+                for looker in hung:
+                    looker.is_given_up = True
+                lookers = [looker for looker in lookers if looker not in hung | over]
+                most = min(self.threads if given_up < 10 * self.threads else 0, len(lookers) + length_hint(numbers))
+                if waited > _TICK_SECONDS / 2 or not lookers:
+                    lookers += [_Looker(work) for _ in range(most - len(lookers))]
+        finally:
+            for looker in lookers:  # somebody ends the run
                 looker.is_given_up = True
-            lookers = [looker for looker in lookers if looker not in hung | over]
-            most = min(self.threads if given_up < 10 * self.threads else 0, len(lookers) + length_hint(numbers))
-            if waited > _TICK_SECONDS / 2 or not lookers:
-                lookers += [_Looker(work) for _ in range(most - len(lookers))]
         return list(zip(tasks, results, strict=True))
 
 
@@ -94,3 +106,29 @@ class _Looker(threading.Thread):
 
     def is_hung(self, seconds: float) -> bool:
         return self.is_alive() and time.monotonic() - self.beat.last > seconds
+
+
+def within(seconds: float, do: Callable[[], Result]) -> Result:
+    """What `do` returns. Raises TimeoutError when that isn't there within `seconds`, and what `do` raises."""
+    ((_, done),) = Lookers(1, seconds).run(lambda _, __: (do(),), [None])
+    if done is None:
+        raise TimeoutError(errno.ETIMEDOUT, f"no answer within {seconds:g} s")
+    return done[0]
+
+
+def each_within(seconds: float, items: Iterable[Result]) -> Iterator[Result]:
+    """`items`, none of which may take longer than `seconds`. Raises TimeoutError, and what they raise."""
+    iterator = iter(items)
+    while page := within(seconds + _PAGE_SECONDS, lambda: _page(iterator)):
+        yield from page
+
+
+def _page(items: Iterator[Result]) -> list[Result]:
+    """The next few, without waiting for more once there are some."""
+    until = time.monotonic() + _PAGE_SECONDS
+    page: list[Result] = []
+    for item in islice(items, _PAGE):
+        page.append(item)
+        if time.monotonic() > until:
+            break
+    return page

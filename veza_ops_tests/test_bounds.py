@@ -1,17 +1,15 @@
-"""Many looks at once: in order, side by side where storage is slow, and none holds up the others."""
+"""Nothing waits without a bound: tasks side by side, none of which holds up the others, and single ones."""
 
+import subprocess
+import sys
 import threading
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from veza_ops.storage import many
-from veza_ops.storage.files import Files
-from veza_ops.storage.layout import Layout
-from veza_ops.storage.look import Verdict
-from veza_ops.storage.many import Beat, Lookers
-from veza_ops_tests.storage.conftest import OnOpen
+from veza_ops import bounds
+from veza_ops.bounds import Beat, Lookers, each_within, within
 
 NONE_HANGS = 60.0
 AT_ONCE = 0.3
@@ -132,14 +130,14 @@ def test_no_more_threads_are_started_than_there_are_tasks() -> None:
 
 
 def test_where_storage_answers_at_once_one_thread_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_TICK_SECONDS", NONE_HANGS)
+    monkeypatch.setattr(bounds, "_TICK_SECONDS", NONE_HANGS)
     done = Lookers(threads=32).run(lambda _task, _beat: threading.get_ident(), list(range(10_000)))
     assert len({thread for _, thread in done}) == 1
 
 
 def test_a_thread_that_computes_gets_no_help(monkeypatch: pytest.MonkeyPatch) -> None:
     """More threads would only take the interpreter from each other."""
-    monkeypatch.setattr(many, "_TICK_SECONDS", 0.4)
+    monkeypatch.setattr(bounds, "_TICK_SECONDS", 0.4)
     monkeypatch.setattr(time, "thread_time", time.monotonic)  # as if all of the time were work
     pause = threading.Event()
 
@@ -188,28 +186,79 @@ def test_a_task_that_wakes_up_after_it_was_given_up_takes_no_other_with_it() -> 
     assert done[1:] == [(1, 1), (2, 2), (3, 3)]
 
 
-# -- as a job sees it -----------------------------------------------------------------------------------------------
+def test_what_is_interrupted_leaves_no_thread_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    threads: dict[str, threading.Thread] = {}
+    goes_on = threading.Event()
+
+    def do(task: int, _: Beat) -> None:
+        threads["it"] = threading.current_thread()
+        begun.append(task)
+        goes_on.wait()
+
+    def interrupt(*_: object) -> None:
+        while not begun:
+            time.sleep(0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "join", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Lookers(threads=1).run(do, list(range(100)))
+    monkeypatch.undo()
+    goes_on.set()
+    threads["it"].join()
+    assert begun == [0]
 
 
-def test_many_looks_come_back_in_order(root: Path) -> None:
-    paths = ["album/song.flac" if number % 3 else f"none-{number}.flac" for number in range(1000)]
-    looks = Files(Layout(str(root)), max_threads=8).look(paths)
-    assert [look.verdict is Verdict.PRESENT for look in looks] == [number % 3 != 0 for number in range(1000)]
+# -- one at a time --------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_hangs_costs_the_rows_in_it_and_no_others(
-    root: Path, on_open: OnOpen, released: threading.Event
-) -> None:
-    (root / "hung" / "below").mkdir(parents=True)
-    on_open(root / "hung", released.wait)
-    paths = [f"album/none-{number}.flac" for number in range(40)]
-    paths += ["album/song.flac", "hung/song.flac", "hung/below/song.flac", "other/none.flac"]
-    looks = Files(Layout(str(root)), max_threads=4, look_timeout_seconds=AT_ONCE).look(paths)
-    assert [look.verdict.value for look in looks] == [
-        *(["missing"] * 40),
-        "present",
-        "unverifiable",
-        "unverifiable",
-        "missing",
-    ]
-    assert f"no answer within {AT_ONCE:g} s" in looks[41].reason
+def test_what_answers_in_time_is_returned() -> None:
+    assert within(NONE_HANGS, lambda: None) is None
+
+
+def test_what_gives_no_answer_is_left_behind_with_an_error_of_the_system(released: threading.Event) -> None:
+    with pytest.raises(OSError, match=f"no answer within {AT_ONCE:g} s") as error:
+        within(AT_ONCE, released.wait)
+    assert error.value.strerror == f"no answer within {AT_ONCE:g} s"
+
+
+def test_what_fails_fails_as_it_would_by_itself() -> None:
+    def fail() -> None:
+        raise PermissionError("no right")
+
+    with pytest.raises(PermissionError, match="no right"):
+        within(NONE_HANGS, fail)
+
+
+def test_the_process_can_end_while_something_hangs() -> None:
+    lines = "import time; from veza_ops.bounds import within", "within(0.1, lambda: time.sleep(600))"
+    ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert b"no answer within 0.1 s" in ended.stderr
+
+
+def test_items_come_one_by_one_and_in_order() -> None:
+    assert list(each_within(NONE_HANGS, iter(range(5_000)))) == list(range(5_000))
+
+
+def test_an_item_that_does_not_come_is_an_error_after_those_before_it(released: threading.Event) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        released.wait(AT_ONCE)  # slow, and not hung
+        yield 2
+        released.wait()
+
+    found = each_within(AT_ONCE * 2, items())
+    assert [next(found), next(found)] == [1, 2]
+    with pytest.raises(TimeoutError):
+        next(found)
+
+
+def test_items_that_are_slow_together_but_not_each_are_all_waited_for(released: threading.Event) -> None:
+    def items() -> Iterator[int]:
+        for number in range(12):
+            released.wait(AT_ONCE / 3)
+            yield number
+
+    assert list(each_within(AT_ONCE, items())) == list(range(12))
