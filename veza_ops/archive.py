@@ -6,13 +6,14 @@ import re
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import upath
 
+from veza_ops.bounds import within
 from veza_ops.errors import ConfigurationError
-from veza_ops.evidence import MARKED, MARKING, read_changes
-from veza_ops.places import as_os_errors, plain_files
+from veza_ops.evidence import MARKED, MARKING, Evidence, read_changes
+from veza_ops.places import ANSWER_SECONDS, plain_files, subfolders
 from veza_ops.tracks.row import Change, Place, Track
 
 _MARKS = re.compile(rf"({MARKED}|{MARKING})-\d{{5,}}(\.\d+)?\.jsonl")
@@ -33,6 +34,13 @@ class Archive:
 
     folder: upath.UPath
     table: str
+    answer_seconds: float = ANSWER_SECONDS
+    """How long each thing that is asked of the folder may take."""
+
+    @classmethod
+    def around(cls, records: Evidence, table: str) -> Self:
+        """The archive that a run's own evidence is a part of."""
+        return cls(records.folder, table, records.answer_seconds)
 
     def newest(self, tracks: Iterable[Track]) -> dict[Place, Claim]:
         """The newest claim to each of `tracks`, as far as there is any.
@@ -53,25 +61,30 @@ class Archive:
         for path in self._files():
             run_id, is_confirmed = path.parent.parent.name, path.name.startswith(f"{MARKED}-")
             try:
-                told = read_changes(str(path), self.table, ids).by_place.values()
+                told = read_changes(str(path), self.table, ids, self.answer_seconds).by_place.values()
             except ConfigurationError:
-                if path.exists():
+                if self._is_there(path):
                     raise
                 continue
             for change, planned_at in told:
                 yield Claim(planned_at, is_confirmed, run_id, change)
 
-    @staticmethod
-    def _of_run(run: upath.UPath) -> list[upath.UPath]:
+    def _is_there(self, path: upath.UPath) -> bool:
+        try:
+            return within(self.answer_seconds, path.exists)
+        except OSError:
+            return True
+
+    def _of_run(self, run: upath.UPath) -> list[upath.UPath]:
         with suppress(FileNotFoundError):  # forgotten in this moment
-            return [path for path in plain_files(run / "veza_ops") if _MARKS.fullmatch(path.name)]
+            files = plain_files(run / "veza_ops", self.answer_seconds)
+            return [path for path in files if _MARKS.fullmatch(path.name)]
         return []
 
     def _files(self) -> list[upath.UPath]:
         try:
-            with as_os_errors():
-                runs = list(self.folder.iterdir()) if self.folder.is_dir() else []
-                return [path for run in runs for path in self._of_run(run)]
+            runs = list(subfolders(self.folder, self.answer_seconds))
+            return [path for run in runs for path in self._of_run(run)]
         except OSError as error:
             raise ConfigurationError(
                 f"The evidence in {self.folder} can't be read: {error.strerror or error}. Give this process the right "

@@ -21,6 +21,10 @@ class DatabaseUnavailableError(VezaOpsError):
     passing = True
 
 
+class DatabaseSilentError(VezaOpsError):
+    """The database took a question and gave no answer in time. Another try would wait as long again."""
+
+
 class DatabaseRefusedError(VezaOpsError):
     """The database answered, and said no: a login, a permission, a value it will not take."""
 
@@ -31,3 +35,7 @@ class TracksTableError(VezaOpsError):
 
 class StorageNotProvenError(VezaOpsError):
     """The files seen here are not those that the database speaks of, so no file may be called missing."""
+
+
+class RunEndedError(VezaOpsError):
+    """Somebody has ended the run, or it is past its time: nothing more is written."""

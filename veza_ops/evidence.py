@@ -10,7 +10,6 @@ from __future__ import annotations  # so that the loading of UPath waits until t
 import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ import orjson
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.places import as_os_errors, plain_files, write_new
+from veza_ops.places import ANSWER_SECONDS, is_folder, lines_of, plain_files, remove, write_new
 from veza_ops.tracks.row import SERVER, Change, Judged, Place
 
 MARKED = "marked"
@@ -46,6 +45,8 @@ class Evidence:
 
     folder: upath.UPath
     run_id: str
+    answer_seconds: float = ANSWER_SECONDS
+    """How long each thing that is asked of the folder may take."""
 
     @property
     def of_run(self) -> upath.UPath:
@@ -70,7 +71,7 @@ class Evidence:
 
     def _write(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]], what: str, so: str) -> upath.UPath:
         try:
-            return write_new(self.of_run, f"{kind}-{batch:05}", map(_line, rows))
+            return write_new(self.of_run, f"{kind}-{batch:05}", map(_line, rows), self.answer_seconds)
         except OSError as error:
             raise ConfigurationError(
                 f"{what} can't be written to {self.of_run}: {error.strerror or error}. {so} Give evidence.folder a "
@@ -84,16 +85,28 @@ class Evidence:
         """
         name = re.compile(rf"{kind}-({_NUMBER if batch is None else f'{batch:05}'})(\.\d+)?\.jsonl")
         try:
-            with as_os_errors():
-                return sorted((path for path in plain_files(self.of_run) if name.fullmatch(path.name)), key=str)
+            files = plain_files(self.of_run, self.answer_seconds)
+            return sorted((path for path in files if name.fullmatch(path.name)), key=str)
         except OSError as error:
             raise _unreadable(self.of_run, error) from None
+
+    def rows(self, path: upath.UPath) -> Iterator[dict[str, Any]]:
+        """What `read` gives of one of the files."""
+        return read(str(path), self.answer_seconds)
+
+    def changes(self, path: upath.UPath | str, table: str) -> Changes:
+        """What `read_changes` gives of one of the files."""
+        return read_changes(str(path), table, answer_seconds=self.answer_seconds)
 
     def drop(self, *paths: upath.UPath) -> None:
         """Remove files that have nothing more to say; one that stays says nothing that isn't so."""
         for path in paths:
-            with suppress(OSError), as_os_errors():
-                path.unlink(missing_ok=True)
+            try:
+                remove(path, self.answer_seconds)
+            except TimeoutError:
+                return
+            except OSError:
+                continue
 
     @property
     def is_of_a_run(self) -> bool:
@@ -105,8 +118,7 @@ class Evidence:
         if not self.is_of_a_run:
             raise ConfigurationError("find_marked_tracks.run_id is no run's id: copy it from the run's page.")
         try:
-            with as_os_errors():
-                is_there = self.of_run.is_dir()
+            is_there = is_folder(self.of_run, self.answer_seconds)
         except OSError as error:
             raise _unreadable(self.of_run, error) from None
         if not is_there:
@@ -117,10 +129,7 @@ class Evidence:
 
     def remove(self) -> None:
         """Remove all that the run left here, if anything. Raises OSError."""
-        of_run = self.of_run.parent
-        with as_os_errors():
-            if of_run.is_dir():
-                of_run.fs.rm(of_run.path, recursive=True)
+        remove(self.of_run.parent, self.answer_seconds)
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
@@ -135,22 +144,21 @@ def digest(rows: Iterable[Mapping[str, Any]]) -> int:
     return sum(int.from_bytes(blake2b(_line(row), digest_size=8).digest()) for row in rows)
 
 
-def read(path: str) -> Iterator[dict[str, Any]]:
+def read(path: str, answer_seconds: float = ANSWER_SECONDS) -> Iterator[dict[str, Any]]:
     """The rows of one file of evidence, with whatever types they were written with; damaged lines are left out.
 
-    Raises ConfigurationError when the file can't be read.
+    Raises ConfigurationError when the file can't be read, or isn't in `answer_seconds`.
     """
-    return (row for row in _read(path) if row is not None)
+    return (row for row in _read(path, answer_seconds) if row is not None)
 
 
-def _read(path: str) -> Iterator[dict[str, Any] | None]:
+def _read(path: str, answer_seconds: float) -> Iterator[dict[str, Any] | None]:
     """Each line; None for a damaged one. A last line that was cut off is none: its write came to nothing."""
     try:
-        with as_os_errors(), upath.UPath(path).open("rb") as file:
-            for line in file:
-                row = _row(line)
-                if row is not None or line.endswith(b"\n"):
-                    yield row
+        for line in lines_of(upath.UPath(path), answer_seconds):
+            row = _row(line)
+            if row is not None or line.endswith(b"\n"):
+                yield row
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -189,14 +197,16 @@ class Changes(NamedTuple):
     """Lines that are of another table."""
 
 
-def read_changes(path: str, table: str, ids: Container[str] | None = None) -> Changes:
+def read_changes(
+    path: str, table: str, ids: Container[str] | None = None, answer_seconds: float = ANSWER_SECONDS
+) -> Changes:
     """The changes of `table` that a file tells of, of these `ids` if they are given.
 
     Files from before evidence named its table are taken for this one's. Raises ConfigurationError as `read` does.
     """
     by_place: dict[Place, Told] = {}
     damaged = foreign = 0
-    for row in _read(path):
+    for row in _read(path, answer_seconds):
         if row is not None and ids is not None and not (isinstance(row.get("id"), str) and row["id"] in ids):
             continue
         if row is not None and not is_same_table(row.get("table", table), table):

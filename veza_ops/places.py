@@ -11,6 +11,7 @@ from itertools import count
 
 import upath
 
+from veza_ops.bounds import each_within, within
 from veza_ops.errors import ConfigurationError
 
 _ON_DISK = ("", "file", "local")
@@ -25,6 +26,9 @@ _LONGEST = 1000
 
 _STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "r2")
 """They have no folders, and to make one would make a bucket."""
+
+ANSWER_SECONDS = 30.0
+"""How long a place is waited for, unless a setting says otherwise."""
 
 _OWNER_ONLY = 0o600
 _OWNER_ONLY_FOLDER = 0o700
@@ -87,12 +91,63 @@ def is_on_disk(path: upath.UPath) -> bool:
     return path.protocol in _ON_DISK
 
 
-def write_new(folder: upath.UPath, name: str, lines: Iterable[bytes]) -> upath.UPath:
+def write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: float = ANSWER_SECONDS) -> upath.UPath:
     """Write `lines` to a file that wasn't there, and return it only when it is there for good.
 
     It is called `name` or, where there is such a file, `name` and a number. Only its owner can read it, if it is on a
-    disk. Raises OSError; what was begun is removed then.
+    disk. Raises OSError; what was begun is removed then. Raises TimeoutError after `seconds`.
     """
+    return within(seconds, lambda: _write_new(folder, name, lines))
+
+
+def lines_of(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[bytes]:
+    """The lines of a file. Raises OSError, also when one isn't read within `seconds`."""
+    return each_within(seconds, _lines_of(path))
+
+
+def plain_files(folder: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[upath.UPath]:
+    """The files in a folder that hold what was written to them: no links, no pipes. None if there is no such folder.
+
+    Raises OSError, also when the folder gives no answer within `seconds`.
+    """
+    return each_within(seconds, _plain_files(folder))
+
+
+def subfolders(folder: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[upath.UPath]:
+    """What is in a folder; nothing if there is none. Raises OSError, as above."""
+    return each_within(seconds, _inside(folder))
+
+
+def is_folder(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> bool:
+    """Whether there is such a folder. Raises OSError, as above."""
+    with as_os_errors():
+        return within(seconds, path.is_dir)
+
+
+def remove(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there. Raises OSError, as above."""
+    with as_os_errors():
+        within(seconds, lambda: _remove(path))
+
+
+def _inside(folder: upath.UPath) -> Iterator[upath.UPath]:
+    with as_os_errors():
+        yield from folder.iterdir() if folder.is_dir() else ()
+
+
+def _remove(path: upath.UPath) -> None:
+    if path.is_dir():
+        path.fs.rm(path.path, recursive=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _lines_of(path: upath.UPath) -> Iterator[bytes]:
+    with as_os_errors(), path.open("rb") as file:
+        yield from file
+
+
+def _write_new(folder: upath.UPath, name: str, lines: Iterable[bytes]) -> upath.UPath:
     if not is_on_disk(folder):
         with as_os_errors():
             return _store(folder, name, lines)
@@ -139,10 +194,10 @@ def _store(folder: upath.UPath, name: str, lines: Iterable[bytes]) -> upath.UPat
     return path
 
 
-def plain_files(folder: upath.UPath) -> Iterator[upath.UPath]:
-    """The files in a folder that hold what was written to them: no links, no pipes. None if there is no such folder."""
+def _plain_files(folder: upath.UPath) -> Iterator[upath.UPath]:
     if not is_on_disk(folder):
-        yield from (path for path in (folder.iterdir() if folder.is_dir() else ()) if path.is_file())
+        with as_os_errors():
+            yield from (path for path in (folder.iterdir() if folder.is_dir() else ()) if path.is_file())
         return
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder.path) as entries:
         yield from (folder / entry.name for entry in entries if entry.is_file(follow_symlinks=False))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from veza_ops.archive import Archive
-from veza_ops.errors import DatabaseRefusedError
-from veza_ops.evidence import MARKED, MARKING, REFUSED, RESTORED, RESTORING, Evidence, Told, entry, read_changes
+from veza_ops.errors import DatabaseRefusedError, RunEndedError
+from veza_ops.evidence import MARKED, MARKING, REFUSED, RESTORED, RESTORING, Evidence, Told, entry
 from veza_ops.looks import Transaction
 from veza_ops.tracks.row import Change, Judged, Place, Track, Written
 
@@ -37,6 +37,8 @@ class Recorder:
     records: Evidence
     batch: int
     database: Transaction
+    require_wanted: Callable[[], None]
+    """Raises RunEndedError when somebody has ended the run."""
 
     def write(
         self,
@@ -48,7 +50,8 @@ class Recorder:
         """Have `change` write `rows`, with evidence before and after; it is given the time to set as ``updated_at``.
 
         `messages` gives the message that each row gets. Raises ConfigurationError for evidence that can't be written,
-        and what the database raises: then the plan is all that is left, unless it is sure that nothing came of it.
+        RunEndedError, and what the database raises: then the plan is all that is left, unless it is sure that nothing
+        came of it.
         """
         with self.database() as tracks:
             known = Known(tracks.identity, str(tracks.now()))
@@ -60,10 +63,11 @@ class Recorder:
         )
         is_changed = False
         try:
+            self.require_wanted()
             with self.database() as tracks:
                 written = change(tracks, stamp)
                 is_changed = True
-        except DatabaseRefusedError:
+        except (DatabaseRefusedError, RunEndedError):
             if not is_changed:  # a commit that was answered with nonsense may have come to pass
                 self.records.drop(plan)
             raise
@@ -102,7 +106,8 @@ class Recorder:
         with self.database() as tracks:
             table = tracks.identity
         confirmed = _told(self.records, kind.done, self.batch, table).keys()
-        self.records.drop(*(path for path in plans if read_changes(str(path), table).by_place.keys() <= confirmed))
+        told = {path: self.records.changes(path, table).by_place for path in plans}
+        self.records.drop(*(path for path, by_place in told.items() if by_place.keys() <= confirmed))
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ def came_to_pass(records: Evidence, kind: Kind, batch: int, database: Transactio
         found.append((track, (exact or same)[-1]))
         if not (exact and tells_writes):
             unsure.append(track)
-    claims = Archive(records.folder, table).newest(unsure) if kind is MARK else {}
+    claims = Archive.around(records, table).newest(unsure) if kind is MARK else {}
     others = {place for place, claim in claims.items() if claim.run_id != records.run_id}
     return [
         (track, change._replace(updated_at_after=track.updated_at), planned_at)
@@ -167,7 +172,7 @@ def _told(records: Evidence, kind: str, batch: int, table: str) -> dict[Place, l
     """What the run's files of a kind tell of each place of a batch, the newest last."""
     told: dict[Place, list[Told]] = {}
     for path in records.files(kind, batch):
-        for place, each in read_changes(str(path), table).by_place.items():
+        for place, each in records.changes(path, table).by_place.items():
             told.setdefault(place, []).append(each)
     for of_place in told.values():
         of_place.sort(key=lambda each: each.planned_at)

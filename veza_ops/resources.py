@@ -18,7 +18,7 @@ from pydantic import Field, PrivateAttr
 from pydantic.config import JsonDict
 
 from veza_ops.evidence import Evidence
-from veza_ops.places import lasting
+from veza_ops.places import ANSWER_SECONDS, lasting
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.tracks.row import NOT_PLAYABLE
@@ -146,6 +146,12 @@ class EvidenceStore(dg.ConfigurableResource[Any]):
         description="Absolute folder, or address of an object store, for the lists of changed rows. Empty: each run's "
         "own folder in Dagster's storage.",
     )
+    timeout_seconds: float = Field(
+        default=ANSWER_SECONDS,
+        gt=0,
+        le=600,
+        description="A file of evidence that isn't written or read within this time is given up, and the run with it.",
+    )
 
     def require(self) -> None:
         """Raises ConfigurationError for a folder that doesn't last."""
@@ -155,7 +161,7 @@ class EvidenceStore(dg.ConfigurableResource[Any]):
     def of_run(self, run_id: str, instance: dg.DagsterInstance) -> Evidence:
         """The evidence of one run. Raises ConfigurationError for a folder that doesn't last."""
         folder = lasting(self.folder) if self.folder.strip() else upath.UPath(instance.storage_directory())
-        return Evidence(folder, run_id)
+        return Evidence(folder, run_id, self.timeout_seconds)
 
 
 class History(dg.ConfigurableResource[Any]):

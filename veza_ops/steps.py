@@ -7,30 +7,49 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from veza_ops.errors import StorageNotProvenError, VezaOpsError
+from veza_ops.errors import RunEndedError, StorageNotProvenError, VezaOpsError
 from veza_ops.findings import of_refusal, report
+from veza_ops.runs import FINISHED
 from veza_ops.storage.look import brief
 from veza_ops.storage.proof import Proof
 from veza_ops.tracks.row import Judged, age_hours
 
 NOT_CONFIGURED = "No database is configured, so there is nothing to do: set VEZA_DATABASE_URL (or database.url)."
 
-RETRY = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""For faults that pass, such as a connection that was cut. What `plain_failures` knows not to pass fails at once."""
+_AGAIN = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""How often and after how long a step is tried again.
+
+It is no step's own policy: by that, Dagster would try again what somebody has ended.
+"""
 
 
 @contextmanager
 def plain_failures(context: dg.OpExecutionContext | None = None) -> Iterator[None]:
-    """Fail the step with the plain words of our own errors; only those that pass are tried again.
+    """Fail the step with the plain words of our own errors; only those that pass are tried again, and an end never is.
 
-    With `context`, a storage that isn't proven shows on the tracks asset too.
+    With `context`, a storage that isn't proven shows on the tracks asset too. Without, nothing is tried again.
     """
     try:
         yield
     except VezaOpsError as error:
+        failure = dg.Failure(description=str(error), allow_retries=False)
+        if context is not None and error.passing and context.retry_number < _AGAIN.max_retries:
+            seconds = _AGAIN.calculate_delay(context.retry_number + 1)
+            raise dg.RetryRequested(_AGAIN.max_retries, seconds_to_wait=seconds) from failure
         if context is not None and isinstance(error, StorageNotProvenError):
             report(context, of_refusal(str(error)))
-        raise dg.Failure(description=str(error), allow_retries=error.passing) from None
+        raise failure from None
+
+
+def require_wanted(context: dg.OpExecutionContext) -> None:
+    """Raises RunEndedError when somebody has ended the run.
+
+    Mostly, the process is told of it by a signal. It isn't where it can't be reached: on another machine, or when a run
+    is ended by force, or by run monitoring, while its code server is away.
+    """
+    run = context.instance.get_run_by_id(context.run_id)
+    if run is None or run.status in (*FINISHED, dg.DagsterRunStatus.CANCELING):
+        raise RunEndedError("The run was ended before this part of it was written. Nothing more is changed.")
 
 
 def seconds_since_start(context: dg.OpExecutionContext) -> float:

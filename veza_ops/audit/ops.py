@@ -14,7 +14,7 @@ from veza_ops.evidence import entry
 from veza_ops.findings import TRACK_FILES, of_proof, report
 from veza_ops.looks import LISTED, Learned, Looking
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, refused, seconds_since_start, table
+from veza_ops.steps import NOT_CONFIGURED, plain_failures, refused, seconds_since_start, table
 from veza_ops.storage.proof import Proof
 from veza_ops.tracks.row import Judged, Track
 from veza_ops.witnesses import draw
@@ -80,7 +80,7 @@ def last_round(instance: dg.DagsterInstance) -> Round:
     return last[0] if last and last[0].after else Round()
 
 
-@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
+@dg.op(tags={"kind": "filesystem"})
 def audit_files(
     context: dg.OpExecutionContext, config: AuditConfig, database: Database, storage: Storage, evidence: EvidenceStore
 ) -> Audited:
@@ -137,7 +137,7 @@ def audit_files(
     return Audited(so_far, now, proof, tuple(missing), tuple(unverifiable), str(records.of_run))
 
 
-@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
+@dg.op(tags={"kind": "filesystem"})
 def find_unnamed_files(
     context: dg.OpExecutionContext, config: WalkConfig, database: Database, storage: Storage, evidence: EvidenceStore
 ) -> Unnamed:

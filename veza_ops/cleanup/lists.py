@@ -1,12 +1,12 @@
 """The list of the tracks that nobody could look for: it is kept once, however many hours it stays the same."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
 
-from veza_ops.evidence import UNVERIFIABLE, Evidence, digest, read
+from veza_ops.evidence import UNVERIFIABLE, Evidence, digest
 from veza_ops.findings import TRACKS
 
 _LOOKED_BACK = 10
@@ -55,7 +55,7 @@ def keep_once(records: Evidence, of_list: int, earlier: Iterable[KeptList]) -> K
         return KeptList()
     told = f"{of_list:x}"
     for each in dict.fromkeys(earlier):
-        place = Evidence(records.folder, each.run_id)
+        place = replace(records, run_id=each.run_id)
         if each.digest == told and each.run_id != records.run_id and place.is_of_a_run and _holds(place, of_list):
             records.drop(*own)
             return KeptList(each.run_id, told, str(place.of_run))
@@ -64,5 +64,5 @@ def keep_once(records: Evidence, of_list: int, earlier: Iterable[KeptList]) -> K
 
 def _holds(records: Evidence, of_list: int) -> bool:
     """Whether the whole list is there, and nothing else."""
-    rows = (row for path in records.files(UNVERIFIABLE) for row in read(str(path)))
+    rows = (row for path in records.files(UNVERIFIABLE) for row in records.rows(path))
     return digest(rows) == of_list

@@ -19,7 +19,7 @@ from veza_ops.evidence import Evidence
 from veza_ops.findings import TRACKS, report
 from veza_ops.recording import Recorder
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, refused, seconds_since_start, table
+from veza_ops.steps import NOT_CONFIGURED, plain_failures, refused, require_wanted, seconds_since_start, table
 from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, age_hours
 
 if TYPE_CHECKING:  # loads SQLAlchemy
@@ -91,9 +91,7 @@ def look_through(stale: StaleBatch, database: Database, storage: Storage) -> Che
     return rules.check(storage.files(), stale.sweep, stale.batch, rows, database.tracks)
 
 
-@dg.op(
-    out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)}, retry_policy=RETRY, tags={"kind": "postgres"}
-)
+@dg.op(out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)}, tags={"kind": "postgres"})
 def find_stale_tracks(
     context: dg.OpExecutionContext,
     config: FindConfig,
@@ -141,7 +139,7 @@ def find_stale_tracks(
         )
 
 
-@dg.op(retry_policy=RETRY, tags={"kind": "filesystem"})
+@dg.op(tags={"kind": "filesystem"})
 def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage) -> Checked:
     """Prove the storage, then look for the file of each track of the batch."""
     began = time.monotonic()
@@ -161,7 +159,7 @@ def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Dat
     return checked
 
 
-@dg.op(retry_policy=RETRY, tags={"kind": "postgres"})
+@dg.op(tags={"kind": "postgres"})
 def mark_orphans_failed(
     context: dg.OpExecutionContext,
     checked: Checked,
@@ -177,7 +175,7 @@ def mark_orphans_failed(
     began = time.monotonic()
     with plain_failures(context):
         records = evidence.of_run(context.run_id, context.instance)
-        recorder = Recorder(records, checked.batch.number, database.tracks)
+        recorder = Recorder(records, checked.batch.number, database.tracks, lambda: require_wanted(context))
         time.sleep(rules.seconds_to_settle(checked, timedelta(seconds=config.settle_seconds), database.tracks))
         outcome = rules.total(Marking(storage.files(), recorder, config.dry_run).batch(checked))
     counts = outcome.counts

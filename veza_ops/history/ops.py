@@ -22,7 +22,7 @@ def remove_old_runs(context: dg.OpExecutionContext, history: History, evidence: 
     if not history.keep_days:
         context.log.info("history.keep_days is 0: every run is kept")
         return {}
-    with plain_failures():
+    with plain_failures(context):
         evidence.require()
     began = time.monotonic()
     before = datetime.now(UTC) - timedelta(days=history.keep_days)

@@ -35,7 +35,7 @@ class Address:
         """The database as messages name it: ``database veza (veza@127.0.0.1:5432)``."""
         user, database = self.parameters.get("user"), self.parameters.get("dbname")
         called = f"database {database or user}" if database or user else "the default database"
-        return shown(f"{called} ({user or 'default user'}@{self._hosts()})")
+        return shown(f"{called} ({user or 'default user'}@{self._places()})")
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -52,8 +52,13 @@ class Address:
             text = re.sub("".join(map(_either_way, secret)), "***", text)
         return text
 
-    def _hosts(self) -> str:
-        hosts = (self.parameters.get("host") or self.parameters.get("hostaddr") or "").split(",")
+    @property
+    def hosts(self) -> list[str]:
+        """Those that are tried one after the other; an empty one is the local socket."""
+        return (self.parameters.get("host") or self.parameters.get("hostaddr") or "").split(",")
+
+    def _places(self) -> str:
+        hosts = self.hosts
         if hosts == [""] and (service := self.parameters.get("service")):
             return f"service {service}"
         ports = (self.parameters.get("port") or "").split(",")

@@ -7,14 +7,23 @@ Of an error of the server's, its SQLSTATE decides, and of its words only the pri
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from veza_ops.errors import ConfigurationError, DatabaseRefusedError, DatabaseUnavailableError, VezaOpsError
+from veza_ops.bounds import within
+from veza_ops.errors import (
+    ConfigurationError,
+    DatabaseRefusedError,
+    DatabaseSilentError,
+    DatabaseUnavailableError,
+    VezaOpsError,
+)
 from veza_ops.tracks.address import Address, shown
+from veza_ops.tracks.connection import Connection, SilentError
 
 LONGEST_MESSAGE = 200
 """Characters of a message that are told; a trigger's may be anything."""
@@ -67,6 +76,8 @@ _WRONG_SETTING = re.compile(
     r"invalid response to SSL|expected authentication request"
 )
 _PING_SECONDS = 5
+_GRACE_SECONDS = 10
+"""A server that cancels what takes too long says so by then. Also for the look-up of names."""
 
 
 def create_engine(
@@ -74,7 +85,8 @@ def create_engine(
 ) -> sa.Engine:
     """An engine whose every transaction has time-outs and reads and writes times in UTC.
 
-    What is set here wins over what `address` asks for. Nothing is connected yet.
+    The server's time-outs are its own to keep; where it is silent, so are ours. What is set here wins over what
+    `address` asks for. Nothing is connected yet.
     """
     engine = sa.create_engine(
         "postgresql+psycopg://",
@@ -107,6 +119,14 @@ def create_engine(
     local = sa.true()
     set_up = sa.select(*(sa.func.set_config(name, value, local) for name, value in settings.items()))
 
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(_dialect: sa.Dialect, _record: object, _args: object, parameters: dict[str, Any]) -> Connection:
+        return Connection.within(
+            connect_timeout_seconds * len(address.hosts) + _GRACE_SECONDS,
+            statement_timeout_seconds + _GRACE_SECONDS,
+            parameters,
+        )
+
     @sa.event.listens_for(engine, "begin")
     def set_up_transaction(connection: sa.Connection) -> None:
         connection.execute(set_up)
@@ -119,6 +139,7 @@ def plain_errors(address: Address) -> Iterator[None]:
     """Turn the driver's errors into ours, which hold no secret of `address`, no row and no statement.
 
     Raises DatabaseUnavailableError when the server can't be reached, cuts the connection, or somebody is in the way;
+    DatabaseSilentError when it gives no answer;
     DatabaseRefusedError for a login, a right or a value that it doesn't accept, and for what the driver can't do;
     ConfigurationError for an address that leads to no connection.
     """
@@ -187,6 +208,11 @@ def _explained(error: Exception, address: Address) -> VezaOpsError:
     fault = error.orig if isinstance(error, sa.exc.StatementError) and error.orig is not None else error
     if isinstance(fault, psycopg.Error) and fault.sqlstate:
         return _of_the_server(fault, fault.sqlstate, address)
+    if isinstance(fault, SilentError):
+        return DatabaseSilentError(
+            f"No answer from {address.name} within {fault}: the server or the network on the way is silent. Nothing "
+            "more is changed; if that was a commit, the rows tell whether it came to pass."
+        )
     if isinstance(fault, psycopg.OperationalError):
         return _of_the_connection(str(fault), address)
     return DatabaseRefusedError(
@@ -254,8 +280,12 @@ def _of_the_connection(raw: str, address: Address) -> VezaOpsError:
 def _turns_all_away(address: Address) -> bool:
     """Whether the server lets nobody in for now, by its SQLSTATE and not by its words, which may be in any language."""
     nobody = {key: value for key, value in address.parameters.items() if key not in ("password", "connect_timeout")}
-    conninfo = make_conninfo("", connect_timeout=_PING_SECONDS, **nobody)
-    return pq.PGconn.ping(conninfo.encode()) in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE)
+    conninfo = make_conninfo("", connect_timeout=_PING_SECONDS, **nobody).encode()
+    try:
+        answer = within(_PING_SECONDS * len(address.hosts) + _GRACE_SECONDS, lambda: pq.PGconn.ping(conninfo))
+    except TimeoutError:
+        return True
+    return answer in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE)
 
 
 def _no_login(said: str, address: Address) -> VezaOpsError:

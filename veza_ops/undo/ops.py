@@ -10,7 +10,7 @@ from pydantic import Field
 from veza_ops.looks import LISTED, Learned, Looking
 from veza_ops.recording import RESTORE, Recorder
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import NOT_CONFIGURED, RETRY, plain_failures, refused, seconds_since_start, table
+from veza_ops.steps import NOT_CONFIGURED, plain_failures, refused, require_wanted, seconds_since_start, table
 from veza_ops.tracks.row import Judged, Written
 from veza_ops.undo.rules import (
     MarkedBatch,
@@ -40,7 +40,7 @@ class RestoreConfig(dg.Config):
     dry_run: bool = Field(default=True, description="Only say what would be restored. Set to false to restore.")
 
 
-@dg.op(out=dg.DynamicOut(MarkedBatch), retry_policy=RETRY, tags={"kind": "postgres"})
+@dg.op(out=dg.DynamicOut(MarkedBatch), tags={"kind": "postgres"})
 def find_marked_tracks(
     context: dg.OpExecutionContext,
     config: FindMarkedConfig,
@@ -52,7 +52,7 @@ def find_marked_tracks(
     if not database.is_configured:
         context.log.info(NOT_CONFIGURED)
         return
-    with plain_failures():
+    with plain_failures(context):
         with database.tracks() as tracks:
             now, table = str(tracks.now()), tracks.identity
             sample = draw(tracks, storage.files().layout, storage.sample_size)
@@ -66,7 +66,7 @@ def find_marked_tracks(
         yield dg.DynamicOutput(batch, mapping_key=f"{batch.number:05}")
 
 
-@dg.op(retry_policy=RETRY, tags={"kind": "postgres"})
+@dg.op(tags={"kind": "postgres"})
 def restore_tracks(
     context: dg.OpExecutionContext,
     marked: MarkedBatch,
@@ -78,13 +78,13 @@ def restore_tracks(
     """Put the tracks of the batch back to processing whose file is there and that still are as they were left."""
     began = time.monotonic()
     written, earlier = Written(), 0
-    with plain_failures():
+    with plain_failures(context):
         files = storage.files()
-        recorder = Recorder(evidence.of_run(context.run_id, context.instance), marked.number, database.tracks)
+        records = evidence.of_run(context.run_id, context.instance)
+        recorder = Recorder(records, marked.number, database.tracks, lambda: require_wanted(context))
         if not config.dry_run:
             earlier = len(recorder.done_earlier(RESTORE))
-        records = evidence.of_run(marked.run_id, context.instance)
-        found = find_marked(marked, records, database.tracks)
+        found = find_marked(marked, evidence.of_run(marked.run_id, context.instance), database.tracks)
         looks = of_regular_files(Looking(files, Learned(marked.sample), database.tracks).at(found.tracks), files)
         if looks.present and not config.dry_run:
             written = restore(looks.present, found.messages, recorder)

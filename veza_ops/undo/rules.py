@@ -10,7 +10,7 @@ from typing import Self
 
 from veza_ops.archive import Archive
 from veza_ops.errors import ConfigurationError
-from veza_ops.evidence import MARKED, MARKING, Evidence, read_changes
+from veza_ops.evidence import MARKED, MARKING, Evidence
 from veza_ops.looks import Looks, Transaction
 from veza_ops.recording import MARK, RESTORE, Recorder, came_to_pass
 from veza_ops.storage.files import Files
@@ -112,7 +112,7 @@ def batches_of_run(records: Evidence, table: str, now: str, sample: Sample) -> l
     records.require()
     confirmed, planned = records.files(MARKED), records.files(MARKING)
     for path in (*confirmed, *planned):
-        told = read_changes(str(path), table)
+        told = records.changes(path, table)
         if told.foreign and not told.by_place:
             raise ConfigurationError(
                 f"The evidence of run {records.run_id} is of another database or table than {table}, so nothing is "
@@ -141,7 +141,7 @@ def find_marked(batch: MarkedBatch, records: Evidence, database: Transaction) ->
     assert batch.keyset is not None
     with database() as tracks:
         table, rows = tracks.identity, tracks.read(tracks.marked(), batch.keyset)
-    claims = Archive(records.folder, table).newest(rows)
+    claims = Archive.around(records, table).newest(rows)
     return Marked(rows, {place: _message(claim.change) for place, claim in claims.items()})
 
 
@@ -149,12 +149,12 @@ def _confirmed(path: str, records: Evidence, database: Transaction) -> Marked:
     """What a file of evidence confirms, as far as no other run has marked it since."""
     with database() as tracks:
         table, is_told = tracks.identity, tracks.tells_writes
-    told = read_changes(path, table)
+    told = records.changes(path, table)
     changes = {place: change for place, (change, _) in told.by_place.items()}
     with database() as tracks:
         rows = tracks.still_as_left(changes)
     unsure = [track for track in rows if not (is_told and changes[track.place].is_timed)]
-    claims = Archive(records.folder, table).newest(unsure)
+    claims = Archive.around(records, table).newest(unsure)
     others = {place for place, claim in claims.items() if claim.run_id != records.run_id}
     rows = [track for track in rows if track.place not in others]
     messages = {place: _message(change) for place, (change, _) in told.by_place.items()}
