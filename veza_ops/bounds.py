@@ -17,7 +17,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _TICK_SECONDS = 0.02
-_PAGE, _PAGE_SECONDS = 1000, 0.2
+_AT_ONCE, _AT_ONCE_SECONDS = 1000, 0.2
 """So many items are handed over at a time, or those of so many seconds."""
 
 
@@ -108,27 +108,36 @@ class _Looker(threading.Thread):
         return self.is_alive() and time.monotonic() - self.beat.last > seconds
 
 
-def within(seconds: float, do: Callable[[], Result]) -> Result:
-    """What `do` returns. Raises TimeoutError when that isn't there within `seconds`, and what `do` raises."""
-    ((_, done),) = Lookers(1, seconds).run(lambda _, __: (do(),), [None])
+def with_beats(seconds: float, do: Callable[[Beat], Result]) -> Result:
+    """What `do` returns, which says by its beat that it is still answered.
+
+    Raises TimeoutError when there is neither a result nor a beat for so many `seconds`, and what `do` raises.
+    """
+    ((_, done),) = Lookers(1, seconds).run(lambda _, beat: (do(beat),), [None])
     if done is None:
         raise TimeoutError(errno.ETIMEDOUT, f"no answer within {seconds:g} s")
     return done[0]
 
 
+def within(seconds: float, do: Callable[[], Result]) -> Result:
+    """What `do` returns. Raises TimeoutError when that isn't there within `seconds`, and what `do` raises."""
+    return with_beats(seconds, lambda _: do())
+
+
 def each_within(seconds: float, items: Iterable[Result]) -> Iterator[Result]:
     """`items`, none of which may take longer than `seconds`. Raises TimeoutError, and what they raise."""
     iterator = iter(items)
-    while page := within(seconds + _PAGE_SECONDS, lambda: _page(iterator)):
-        yield from page
+    while some := with_beats(seconds, lambda beat: _some(iterator, beat)):
+        yield from some
 
 
-def _page(items: Iterator[Result]) -> list[Result]:
+def _some(items: Iterator[Result], beat: Beat) -> list[Result]:
     """The next few, without waiting for more once there are some."""
-    until = time.monotonic() + _PAGE_SECONDS
-    page: list[Result] = []
-    for item in islice(items, _PAGE):
-        page.append(item)
+    until = time.monotonic() + _AT_ONCE_SECONDS
+    some: list[Result] = []
+    for item in islice(items, _AT_ONCE):
+        beat()
+        some.append(item)
         if time.monotonic() > until:
             break
-    return page
+    return some

@@ -130,7 +130,7 @@ class Files:
         However many there are, only the way down to the present one is held in memory. Links aren't followed.
         """
         root = [f"{self.layout.root}/{folder}" for folder in folders] if self.layout.root else []
-        return walk([*root, *self.layout.path_map.values()])
+        return walk([*root, *self.layout.path_map.values()], self.look_timeout_seconds)
 
     def require_root(self) -> None:
         """Raises StorageNotProvenError when a root is configured but isn't a folder that can be looked into."""

@@ -1,15 +1,21 @@
 """The other way round: which files there are."""
 
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from veza_ops.bounds import Beat, with_beats
 from veza_ops.storage import disk
 from veza_ops.storage.look import in_words
 
 _HELD_OPEN = 64
 """So many folders on the way down are held open; from there on their names are read into memory first."""
+_AT_ONCE, _AT_ONCE_SECONDS = 1000, 0.2
+"""So many files are handed over at a time, or those of so many seconds."""
+_MOST_HUNG = 10
+"""So many folders are waited for in vain. What isn't walked by then isn't walked at all."""
 
 
 class Stored(NamedTuple):
@@ -20,28 +26,68 @@ class Stored(NamedTuple):
     unread: str = ""
 
 
-def walk(tops: Iterable[str]) -> Iterator[Stored]:
+Way = Sequence[tuple[str, Iterator["Stored | str"]]]
+"""The folders on the way down to the present one, each with what is still to be told of it."""
+
+
+def walk(tops: Iterable[str], answer_seconds: float = 30.0) -> Iterator[Stored]:
     """The files below `tops`, one by one, in no order, and each once, also where one top is inside another.
 
-    Folders may be of any depth.
+    Folders may be of any depth. One that gives no answer for `answer_seconds` is given up, and the others are walked.
     """
+    hung = 0
+    for top in _apart(tops):
+        way: Way = [(top, _inside(top))]
+        while way:
+            some = _Some(way)
+            try:
+                with_beats(answer_seconds, some.take)
+            except TimeoutError as error:
+                some.is_given_up = True
+                *way, (folder, _) = some.way
+                some.found.append(Stored(folder, 0, in_words(error)))
+                hung += 1
+            else:
+                way = some.way
+            yield from some.found
+            if hung == _MOST_HUNG:
+                return
+
+
+def _apart(tops: Iterable[str]) -> Iterator[str]:
+    """Those that aren't inside another."""
     folders = {os.path.normpath(top) for top in tops}
     for folder in sorted(folders):
         if not any(folder.startswith(f"{other.rstrip('/')}/") for other in folders - {folder}):
-            yield from _walk(folder)
+            yield folder
 
 
-def _walk(top: str) -> Iterator[Stored]:
-    way: list[Iterator[Stored | str]] = [_inside(top)]
-    while way:
-        found = next(way[-1], None)
-        if found is None:
-            way.pop()
-        elif isinstance(found, Stored):
-            yield found
-        else:
-            inside = _inside(found)
-            way.append(inside if len(way) < _HELD_OPEN else iter(list(inside)))
+class _Some:
+    """Some of the files below a way. A thread that takes them and hangs has the deepest folder to itself from then on.
+
+    It reads in no other one once it is given up, so that whoever goes on with those is alone there.
+    """
+
+    def __init__(self, way: Way) -> None:
+        self.way = [*way]
+        self.found: list[Stored] = []
+        self.is_given_up = False
+
+    def take(self, beat: Beat) -> None:
+        """Walk on for a moment."""
+        until = time.monotonic() + _AT_ONCE_SECONDS
+        while self.way and not self.is_given_up and len(self.found) < _AT_ONCE and time.monotonic() < until:
+            beat()
+            found = next(self.way[-1][1], None)
+            if self.is_given_up:
+                return
+            if found is None:
+                self.way.pop()
+            elif isinstance(found, Stored):
+                self.found.append(found)
+            else:
+                inside = _inside(found)
+                self.way.append((found, inside if len(self.way) < _HELD_OPEN else iter(list(inside))))
 
 
 def _inside(folder: str) -> Iterator[Stored | str]:
