@@ -1,12 +1,15 @@
 """The inventory: everything that Dagster is to know. The environment is read here, and nowhere else."""
 
+import logging
 import os
 from collections.abc import Mapping
 from copy import copy
 from typing import Any, TypeVar
 
 import dagster as dg
-from pydantic import BaseModel, create_model
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from veza_ops.alerts.sensor import alert_on_trouble
 from veza_ops.audit import asset as track_files
@@ -17,30 +20,61 @@ from veza_ops.cleanup.checks import library_health
 from veza_ops.cleanup.job import EVERY_HOUR, cleanup_graph, cleanup_schedule
 from veza_ops.cleanup.loads import load_sensor
 from veza_ops.cleanup.ops import SETTLE_SECONDS, find_stale_tracks, mark_orphans_failed
+from veza_ops.errors import ConfigurationError
 from veza_ops.executors import chosen_in_run_config
 from veza_ops.history.job import prune_history, prune_schedule
-from veza_ops.resources import Alerts, Database, EvidenceStore, History, Storage
+from veza_ops.resources import Alerts, Database, EvidenceStore, History, Resource, Storage
+from veza_ops.text import keep_secret
 from veza_ops.undo.job import restore_orphan_tracks
 
 Model = TypeVar("Model", bound=BaseModel)
-Resource = dg.ConfigurableResource[Any]
+
+_log = logging.getLogger(__name__)
 
 
 def with_defaults(model: type[Model], defaults: Mapping[str, Any]) -> type[Model]:
     """`model`, a resource or a step's config, with other `defaults` for some of its fields.
 
-    Defaults, since run config that names one field of a resource would drop whatever else the resource was given.
+    Defaults, since run config that names one field of a resource would drop whatever else the resource was given. What
+    a variable of the environment holds for a number is read now; text stays a reference, and a secret.
     """
     fields: dict[str, Any] = {}
+    wrong: list[str] = []
     for name, default in defaults.items():
         field = copy(model.model_fields[name])
-        is_number = isinstance(default, dg.EnvVar) and field.annotation is int
-        field.default = dg.EnvVar.int(default.env_var_name) if is_number else default
+        if isinstance(default, dg.EnvVar) and field.annotation is not str:
+            try:
+                field.default = _number(default.env_var_name, field)
+            except ConfigurationError as error:
+                wrong.append(f"{error} {model.__name__}.{name} takes nothing else.")
+        else:
+            field.default = default
+            keep_secret(default.get_value() or "" if isinstance(default, dg.EnvVar) else "")
         fields[name] = (field.annotation, field)
     made: type[Model] = create_model(
         model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **fields
     )
+    if issubclass(made, Resource):
+        made.wrong = (*made.wrong, *wrong)
+        for fault in wrong:
+            _log.error(fault)
     return made
+
+
+def _number(variable: str, field: FieldInfo) -> object:
+    """The number that a `variable` holds for a field. Raises ConfigurationError, without what it holds."""
+    kind: Any = field.annotation
+    number: Any = create_model("Number", value=(kind, field))
+    try:
+        return number(value=os.environ.get(variable, "")).value
+    except ValidationError:
+        what = "whole number" if kind is int else "number"
+        raise ConfigurationError(f"{variable} holds no {what} {_bounds(field)}, such as {field.default}.") from None
+
+
+def _bounds(field: FieldInfo) -> str:
+    words = {Ge: "from {.ge} on", Gt: "above {.gt}", Le: "up to {.le}"}
+    return ", ".join(words[type(bound)].format(bound) for bound in field.metadata)
 
 
 def reference(variable: str) -> str:

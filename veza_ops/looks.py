@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from veza_ops.storage.files import AN_HOUR, Files, whole_reason
-from veza_ops.storage.look import Area, Gone, Verdict, shown
+from veza_ops.storage.look import Area, Gone, Verdict
 from veza_ops.storage.proof import Proof, Sample, Witnesses
+from veza_ops.text import shown
 from veza_ops.tracks.row import Judged, Track
 from veza_ops.witnesses import draw_for, occupied
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 import gc
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 import upath
-from pydantic import Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr
 from pydantic.config import JsonDict
 
+from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import Evidence
 from veza_ops.places import ANSWER_SECONDS, lasting
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
+from veza_ops.text import keep_secret
 from veza_ops.tracks.row import NOT_PLAYABLE
 
 if TYPE_CHECKING:
@@ -33,7 +35,21 @@ SECRET: JsonDict = {"writeOnly": True}
 """Marks a field that holds a secret, in JSON Schema's words."""
 
 
-class Database(dg.ConfigurableResource[Any]):
+class Resource(dg.ConfigurableResource[Any]):
+    """What can be set, whose errors don't repeat what it was set to."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    wrong: ClassVar[tuple[str, ...]] = ()
+    """What is wrong with the variables of the environment that set it."""
+
+    def require_right(self) -> None:
+        """Raises ConfigurationError when a variable of the environment sets it wrong."""
+        if self.wrong:
+            raise ConfigurationError(" ".join(self.wrong))
+
+
+class Database(Resource):
     """Veza's PostgreSQL database. Without a url nothing is looked for, and every run says so."""
 
     url: str = Field(
@@ -94,6 +110,8 @@ class Database(dg.ConfigurableResource[Any]):
         from veza_ops.tracks.preflight import preflight  # noqa: PLC0415 - the same
         from veza_ops.tracks.table import Tracks  # noqa: PLC0415 - the same
 
+        self.require_right()
+        keep_secret(self.url)
         address = parse_url(self.url)
         if self._engine is None:
             self._engine = create_engine(
@@ -108,7 +126,7 @@ class Database(dg.ConfigurableResource[Any]):
             yield Tracks(self._table, connection, tuple(self.not_playable))
 
 
-class Storage(dg.ConfigurableResource[Any]):
+class Storage(Resource):
     """The disk that Veza's files are on, as this machine sees it."""
 
     root: str = Field(
@@ -135,10 +153,11 @@ class Storage(dg.ConfigurableResource[Any]):
 
     def files(self) -> Files:
         """Veza's files as configured here. Raises ConfigurationError for a path that isn't absolute."""
+        self.require_right()
         return Files(Layout(self.root, self.path_map), self.max_threads, self.look_timeout_seconds)
 
 
-class EvidenceStore(dg.ConfigurableResource[Any]):
+class EvidenceStore(Resource):
     """Where runs write down each row that they changed."""
 
     folder: str = Field(
@@ -155,16 +174,18 @@ class EvidenceStore(dg.ConfigurableResource[Any]):
 
     def require(self) -> None:
         """Raises ConfigurationError for a folder that doesn't last."""
+        self.require_right()
         if self.folder.strip():
             lasting(self.folder)
 
     def of_run(self, run_id: str, instance: dg.DagsterInstance) -> Evidence:
         """The evidence of one run. Raises ConfigurationError for a folder that doesn't last."""
+        self.require_right()
         folder = lasting(self.folder) if self.folder.strip() else upath.UPath(instance.storage_directory())
         return Evidence(folder, run_id, self.timeout_seconds)
 
 
-class History(dg.ConfigurableResource[Any]):
+class History(Resource):
     """How long Dagster remembers the runs of this code location."""
 
     keep_days: int = Field(
@@ -176,7 +197,7 @@ class History(dg.ConfigurableResource[Any]):
     max_runs: int = Field(default=1000, ge=1, le=100_000, description="Runs removed at a time; the rest the next day.")
 
 
-class Alerts(dg.ConfigurableResource[Any]):
+class Alerts(Resource):
     """Who is told when there is trouble, and when it is over."""
 
     urls: str = Field(

@@ -2,16 +2,18 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from traceback import extract_tb, format_exception
 
 import dagster as dg
 
 from veza_ops.errors import RunEndedError, StorageNotProvenError, VezaOpsError
 from veza_ops.findings import of_refusal, report
 from veza_ops.runs import FINISHED
-from veza_ops.storage.look import brief
 from veza_ops.storage.proof import Proof
+from veza_ops.text import brief, cut, holds_secret, keep_secret, shown
 from veza_ops.tracks.row import Judged, age_hours
 
 NOT_CONFIGURED = "No database is configured, so there is nothing to do: set VEZA_DATABASE_URL (or database.url)."
@@ -27,18 +29,41 @@ It is no step's own policy: by that, Dagster would try again what somebody has e
 def plain_failures(context: dg.OpExecutionContext | None = None) -> Iterator[None]:
     """Fail the step with the plain words of our own errors; only those that pass are tried again, and an end never is.
 
-    With `context`, a storage that isn't proven shows on the tracks asset too. Without, nothing is tried again.
+    With `context`, a storage that isn't proven shows on the tracks asset too. Without, nothing is tried again. No
+    error shows what a variable of the environment holds that the run config names.
     """
+    run = context.run if context is not None else None
+    for variable in _variables(run.run_config if run else {}):
+        keep_secret(dg.EnvVar(variable).get_value() or "")
     try:
         yield
     except VezaOpsError as error:
-        failure = dg.Failure(description=str(error), allow_retries=False)
+        failure = dg.Failure(description=shown(str(error)), allow_retries=False)
         if context is not None and error.passing and context.retry_number < _AGAIN.max_retries:
             seconds = _AGAIN.calculate_delay(context.retry_number + 1)
             raise dg.RetryRequested(_AGAIN.max_retries, seconds_to_wait=seconds) from failure
         if context is not None and isinstance(error, StorageNotProvenError):
             report(context, of_refusal(str(error)))
         raise failure from None
+    except Exception as error:
+        if holds_secret("".join(format_exception(error))):
+            place = extract_tb(error.__traceback__)[-1]
+            raise dg.Failure(
+                description=f"{type(error).__name__} in {place.name}, line {place.lineno} of {place.filename}. What it "
+                "says holds a secret, and isn't shown."
+            ) from None
+        raise
+
+
+def _variables(config: object) -> Iterator[str]:
+    """The variables of the environment that run config takes values from."""
+    if isinstance(config, Mapping):
+        if config.keys() == {"env"} and isinstance(config["env"], str):
+            yield config["env"]
+        else:
+            yield from chain.from_iterable(map(_variables, config.values()))
+    elif isinstance(config, Sequence) and not isinstance(config, str):
+        yield from chain.from_iterable(map(_variables, config))
 
 
 def require_wanted(context: dg.OpExecutionContext) -> None:
@@ -75,7 +100,7 @@ def table(rows: Sequence[Judged], now: str) -> dg.TableMetadataValue:
                     "id": brief(track.id),
                     "file_path": brief(track.file_path or ""),
                     "age_hours": round(age, 1) if (age := age_hours(track.created_at, now)) < math.inf else "infinite",
-                    "reason": brief(reason),
+                    "reason": cut(reason),
                 }
             )
             for track, reason in rows

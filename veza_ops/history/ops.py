@@ -19,6 +19,8 @@ def remove_old_runs(context: dg.OpExecutionContext, history: History, evidence: 
     Runs of other jobs, of other code locations, and unfinished ones are never touched. The output is how many were
     removed, by job.
     """
+    with plain_failures(context):
+        history.require_right()
     if not history.keep_days:
         context.log.info("history.keep_days is 0: every run is kept")
         return {}

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus
 
-from veza_ops.storage.look import LONGEST, PRESENT, Look, Verdict, in_words, shown, unverifiable
+from veza_ops.storage.look import LONGEST, PRESENT, Look, Verdict, in_words, unverifiable
+from veza_ops.text import shown
 
 _OPEN_AT_ONCE = 4000
 """Bytes of a path that are handed to the system at once: it takes 4,095."""

@@ -12,11 +12,12 @@ from veza_ops.errors import StorageNotProvenError
 from veza_ops.storage import disk
 from veza_ops.storage.disk import Regular
 from veza_ops.storage.layout import Layout, Place
-from veza_ops.storage.look import LONGEST, PRESENT, Area, Look, Verdict, shown, unverifiable
+from veza_ops.storage.look import LONGEST, PRESENT, Area, Look, Verdict, unverifiable
 from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
 from veza_ops.storage.search import Search
 from veza_ops.storage.walk import Stored, walk
 from veza_ops.storage.wanted import Wanted
+from veza_ops.text import quoted, reveal, shown
 
 AN_HOUR = 3600.0
 
@@ -151,6 +152,8 @@ class Files:
                     if top == self.layout.top
                     else f"the folder {shown(top)} of storage.path_map can't be used: {reason}"
                 )
+            else:
+                reveal(top)
         return found
 
     def _follow_dots(self, paths: Sequence[str], looks: list[Look]) -> None:
@@ -162,7 +165,7 @@ class Files:
         ]
         for (number, path), way in self._lookers.run(lambda task, _: _way_up(task[1]), dotted):
             if way is None or any(look.verdict is Verdict.UNVERIFIABLE for look in way) or way[-1] == PRESENT:
-                looks[number] = unverifiable(f"{path!r} leads elsewhere as it is written, and something may be there")
+                looks[number] = unverifiable(f"{quoted(path)} leads elsewhere as written, and something may be there")
 
     @property
     def _no_answer(self) -> str:

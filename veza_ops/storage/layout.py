@@ -12,6 +12,7 @@ from typing import NamedTuple
 from veza_ops.errors import ConfigurationError
 from veza_ops.storage.likeness import is_absolute, parts_of, says_nothing
 from veza_ops.storage.look import LONGEST, Area, Look, unverifiable
+from veza_ops.text import quoted, shown
 
 _ABSOLUTE = unverifiable("the path is not an absolute one as it stands, but may mean one")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(?:/|$)")
@@ -41,22 +42,23 @@ class Layout:
         """Raises ConfigurationError for a root or a prefix that is not absolute, or mapped twice."""
         if self.root and not os.path.isabs(self.root):
             raise ConfigurationError(
-                f"The storage root {self.root!r} is relative, so it means another folder in every process. "
+                f"The storage root {quoted(self.root)} is relative, so it means another folder in every process. "
                 "Give VEZA_STORAGE_ROOT (or storage.root) as an absolute path."
             )
         for prefix in (*self.path_map.keys(), *self.path_map.values()):
             if not os.path.isabs(prefix):
                 raise ConfigurationError(
-                    f"The path {prefix!r} in storage.path_map is relative. Map absolute prefixes to absolute prefixes."
+                    f"The path {quoted(prefix)} in storage.path_map is relative. "
+                    "Map absolute prefixes to absolute prefixes."
                 )
         mapped: dict[str, str] = {}
         for prefix, target in self.path_map.items():
             if mapped.setdefault(_in_one_form(prefix), _tidy(target)) != _tidy(target):
-                raise ConfigurationError(f"The prefix {prefix!r} in storage.path_map is mapped to two folders.")
+                raise ConfigurationError(f"The prefix {quoted(prefix)} in storage.path_map is mapped to two folders.")
 
     def __str__(self) -> str:
-        mapped = [f"{prefix} mapped to {target}" for prefix, target in self.path_map.items()]
-        return ", ".join([f"the root {self.root}" if self.root else "no root", *mapped])
+        mapped = [f"{shown(prefix)} mapped to {shown(target)}" for prefix, target in self.path_map.items()]
+        return ", ".join([f"the root {shown(self.root)}" if self.root else "no root", *mapped])
 
     @cached_property
     def top(self) -> str:
@@ -109,7 +111,7 @@ class Layout:
             return _ABSOLUTE
         inside = _in_one_form(head)
         if inside == ".." or inside.startswith("../"):
-            return unverifiable(f"the path climbs out of {self.root}")
+            return unverifiable(f"the path climbs out of {shown(self.root)}")
         return self._below(_join(self.top, inside))
 
     def _absolute(self, path: str) -> Place | Look:
@@ -120,7 +122,7 @@ class Layout:
         if not place.area.covered:
             for configured in filter(None, (self.top, *self.targets)):
                 if _is_like_one_within(path, configured):
-                    return unverifiable(f"the path is not within {configured!r} as it stands, but may mean to be")
+                    return unverifiable(f"the path is not within {quoted(configured)} as it stands, but may mean to be")
         return place
 
     @property

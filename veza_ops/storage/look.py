@@ -4,6 +4,8 @@ import errno
 from enum import StrEnum
 from typing import NamedTuple
 
+from veza_ops.text import shown
+
 LONGEST = 4095
 """Bytes of a path that a system takes at most, so that nobody has to make sense of more characters."""
 
@@ -63,19 +65,6 @@ PRESENT = Look(Verdict.PRESENT, "")
 def unverifiable(reason: str) -> Look:
     """A look from which nothing follows."""
     return Look(Verdict.UNVERIFIABLE, reason)
-
-
-def shown(path: str) -> str:
-    """A path as people may be shown it: what can't be printed, or could forge a line of a log, is escaped."""
-    return path if path.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in path)
-
-
-_BRIEF = 1000
-
-
-def brief(text: str) -> str:
-    """What rows hold as a page shows it: escaped, and cut where nobody would read on."""
-    return shown(text if len(text) <= _BRIEF else f"{text[:_BRIEF]}… ({len(text)} characters)")
 
 
 def in_words(error: OSError) -> str:

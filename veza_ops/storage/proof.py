@@ -13,7 +13,8 @@ from typing import NamedTuple, Self
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.storage.disk import Regular
 from veza_ops.storage.layout import Layout
-from veza_ops.storage.look import Area, Gone, shown
+from veza_ops.storage.look import Area, Gone
+from veza_ops.text import shown
 
 NAMED = 20
 """So many refused areas are named; there may be thousands."""

@@ -14,6 +14,7 @@ from veza_ops.storage import disk
 from veza_ops.storage.likeness import fold_plain, is_plain, is_utf8, readings_of
 from veza_ops.storage.look import Look, Nearest, Verdict, in_words, unverifiable
 from veza_ops.storage.wanted import Node, Wanted, join
+from veza_ops.text import quoted
 
 ALIKE = "the file is there under another spelling of its name: "
 _AT_ONCE = 1024
@@ -224,7 +225,7 @@ class Reader:
                 self.beat()
                 if disk.changed_within(self.recent_seconds, name, self.folder):
                     path = join(self.path, name)
-                    self.found.like[node, stem] = f"an upload is under way: {path!r} has just been written to"
+                    self.found.like[node, stem] = f"an upload is under way: {quoted(path)} has just been written to"
 
     def _note(self, node: Node, key: str, name: str) -> None:
         self.found.like.setdefault((node, key), alike(join(self.path, name)).reason)
@@ -232,7 +233,7 @@ class Reader:
 
 def alike(path: str) -> Look:
     """The look at a name, when something like it is at `path`."""
-    return unverifiable(f"{ALIKE}{path!r}")
+    return unverifiable(f"{ALIKE}{quoted(path)}")
 
 
 def _stems(key: str, sizes: set[int]) -> Iterator[str]:

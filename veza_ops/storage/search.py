@@ -17,6 +17,7 @@ from veza_ops.storage.likeness import fold_plain, readings_of
 from veza_ops.storage.look import PRESENT, Gone, Nearest, Verdict, unverifiable
 from veza_ops.storage.reading import ALIKE, Ask, AskFolders, AskSpellings, Found, Patience, Read, Task
 from veza_ops.storage.wanted import Node, Wanted, join, parts_in
+from veza_ops.text import quoted
 
 _ASKED_AT_ONCE = 64
 """Names that a thread asks for one by one before it takes others."""
@@ -95,7 +96,7 @@ class Search:
         if isinstance(task, Read):
             yield from self._take_folder(task.node, task.path, found)
         elif isinstance(task, AskFolders) and found.failed:
-            task.node.doubts.append(f"{task.folder!r} can't be looked into: {found.failed}")
+            task.node.doubts.append(f"{quoted(task.folder)} can't be looked into: {found.failed}")
         for node, path in found.further.keys() - self._asked:
             self._asked.add((node, path))
             node.read.add(path)
@@ -114,7 +115,7 @@ class Search:
         if found.nearest:
             self._read[path] = found.nearest
         if found.failed and (path in node.paths or found.code != errno.ENOTDIR):
-            node.doubts.append(f"{path!r} can't be looked into: {found.failed}")
+            node.doubts.append(f"{quoted(path)} can't be looked into: {found.failed}")
         may_be_entered = found.nearest or found.code == errno.EACCES
         children = [(child, below) for child, below in self._inside.get(path, ()) if child.above is node]
         if may_be_entered:  # whether it was seen in there or not: some folders show only once they are asked for
@@ -153,7 +154,7 @@ class Search:
         nearest = self._read.get(path)
         wanted.gone = Gone(wanted.area, nearest) if nearest else None
         node, not_utf8 = self._on_the_way(wanted, top)
-        doubt = node.why_not() or ("" if nearest else f"there is no such folder: {wanted.top!r}")
+        doubt = node.why_not() or ("" if nearest else f"there is no such folder: {quoted(wanted.top)}")
         if doubt or not_utf8:
             why = doubt or _not_utf8(not_utf8)
             looks.update((name, unverifiable(why)) for name in missing)
@@ -215,4 +216,4 @@ def _few_at_once(wanted: Wanted) -> Iterator[list[str]]:
 
 
 def _not_utf8(folder: str) -> str:
-    return f"{folder!r} holds names that aren't UTF-8, and this one may be among them"
+    return f"{quoted(folder)} holds names that aren't UTF-8, and this one may be among them"

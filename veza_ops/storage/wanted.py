@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from veza_ops.storage.likeness import are_folded, fold_plain, is_plain, is_telling, parts_of
-from veza_ops.storage.look import Area, Gone, Look, Verdict, shown
+from veza_ops.storage.look import Area, Gone, Look, Verdict
+from veza_ops.text import quoted, shown
 
 
 @dataclass(eq=False)
@@ -121,7 +122,8 @@ class Node:
         node: Node | None = self
         while node is not None:
             if node.too_much:
-                return f"{node.too_much!r} is too large or too slow to be read, so nothing is known of names like this"
+                folder = quoted(node.too_much)
+                return f"{folder} is too large or too slow to be read, so nothing is known of names like this"
             node = node.above
         return ""
 

@@ -12,6 +12,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
 from veza_ops.errors import ConfigurationError
+from veza_ops.text import shown
 
 _SETTING = "VEZA_DATABASE_URL (or database.url)"
 _FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
@@ -80,13 +81,6 @@ def parse_url(text: str) -> Address:
     parameters = _parsed(text)
     _require_ports(parameters)
     return Address(parameters)
-
-
-def shown(text: str, longest: int | None = None) -> str:
-    """`text` as people may be shown it, in `longest` characters: what could forge a line of a log is escaped."""
-    if longest is not None and len(text) > longest:
-        text = f"{text[: longest - 1]}…"
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _require_encoding(rest: str) -> None:

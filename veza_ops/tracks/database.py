@@ -22,7 +22,8 @@ from veza_ops.errors import (
     DatabaseUnavailableError,
     VezaOpsError,
 )
-from veza_ops.tracks.address import Address, shown
+from veza_ops.text import shown
+from veza_ops.tracks.address import Address
 from veza_ops.tracks.connection import Connection, SilentError
 
 LONGEST_MESSAGE = 200

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from veza_ops.cleanup import rules
 from veza_ops.evidence import Evidence
 from veza_ops.storage.files import Files
-from veza_ops.storage.look import brief
+from veza_ops.text import brief
 from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import Id, Library, counts, failure, run_job
 

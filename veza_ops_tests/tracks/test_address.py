@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.tracks.address import Address, parse_url, shown
+from veza_ops.text import shown
+from veza_ops.tracks.address import Address, parse_url
 
 SECRET = "hunter2%40home"
 PLAIN_SECRET = "hunter2@home"
