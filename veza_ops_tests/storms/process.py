@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -39,9 +40,15 @@ DEATHS: dict[str, tuple[object, str, bool]] = {
 
 
 def start(library: Library, **plan: Any) -> subprocess.Popen[str]:
-    """A cleanup of `library` in a process of its own."""
-    ops = {"find_stale_tracks": {"batch_size": plan.pop("batch_size", 20_000)}}
-    config = run_config(library, ops=ops, evidence={"folder": plan.pop("evidence", "")})
+    """A cleanup of `library`, or another `job`, in a process of its own."""
+    ops = plan.pop("ops", {})
+    if batch_size := plan.pop("batch_size", None):
+        ops = {"find_stale_tracks": {"batch_size": batch_size}}
+    resources = {name: plan.pop(name, {}) for name in ("database", "storage")}
+    evidence = plan.pop("evidence", "")
+    if isinstance(evidence, str):
+        evidence = {"folder": evidence}
+    config = run_config(library, ops=ops, evidence=evidence, **resources)
     command = [sys.executable, "-m", "veza_ops_tests.storms.process", json.dumps({"run_config": config} | plan)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -80,7 +87,7 @@ def die_at(death: str, call: int) -> None:
 
 def main(plan: dict[str, Any]) -> None:
     """Run the cleanup as planned."""
-    job = defs.resolve_job_def("cleanup_orphan_tracks")
+    job = defs.resolve_job_def(plan.get("job", "cleanup_orphan_tracks"))
     if user := plan.get("user"):
         # Everything that is imported late is imported now: the user may not be able to read the interpreter's files.
         job.execute_in_process(
@@ -94,7 +101,15 @@ def main(plan: dict[str, Any]) -> None:
         die_at(death, plan.get("call", 1))
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(run_config=plan["run_config"], instance=instance, raise_on_error=False)
-        print(json.dumps({"counts": counts(result)} if result.success else {"failure": failure(result)}))
+        tries = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY]
+        told = {"run_id": result.run_id, "tries_again": len(tries)}
+        if not result.success:
+            told["failure"] = failure(result)
+        elif result.job_def.name == "cleanup_orphan_tracks":
+            told["counts"] = counts(result)
+        elif result.job_def.name == "audit_track_files":
+            told["walk"] = asdict(result.output_for_node("find_unnamed_files"))
+        print(json.dumps(told))
 
 
 if __name__ == "__main__":
