@@ -63,9 +63,9 @@ class Recorder:
         )
         is_changed = False
         try:
-            self.require_wanted()
             with self.database() as tracks:
                 written = change(tracks, stamp)
+                self.require_wanted()  # as late as can be: it may have waited for a lock
                 is_changed = True
         except (DatabaseRefusedError, RunEndedError):
             if not is_changed:  # a commit that was answered with nonsense may have come to pass

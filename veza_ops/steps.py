@@ -37,6 +37,9 @@ def plain_failures(context: dg.OpExecutionContext | None = None) -> Iterator[Non
         keep_secret(dg.EnvVar(variable).get_value() or "")
     try:
         yield
+    except RunEndedError as error:
+        # As a signal would have done: the run stays what it was ended as.
+        raise KeyboardInterrupt(str(error)) from None
     except VezaOpsError as error:
         failure = dg.Failure(description=shown(str(error)), allow_retries=False)
         if context is not None and error.passing and context.retry_number < _AGAIN.max_retries:
