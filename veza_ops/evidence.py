@@ -90,6 +90,14 @@ class Evidence:
         except OSError as error:
             raise _unreadable(self.of_run, error) from None
 
+    @property
+    def has_files(self) -> bool:
+        """Whether the run has left anything here, as far as anybody can see."""
+        try:
+            return any(plain_files(self.of_run, self.answer_seconds))
+        except OSError:
+            return False
+
     def rows(self, path: upath.UPath) -> Iterator[dict[str, Any]]:
         """What `read` gives of one of the files."""
         return read(str(path), self.answer_seconds)

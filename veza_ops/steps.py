@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from traceback import extract_tb, format_exception
+from typing import Any
 
 import dagster as dg
+from pydantic import ConfigDict
 
 from veza_ops.errors import RunEndedError, StorageNotProvenError, VezaOpsError
+from veza_ops.evidence import Evidence
 from veza_ops.findings import of_refusal, report
 from veza_ops.runs import FINISHED
 from veza_ops.storage.proof import Proof
@@ -17,6 +20,13 @@ from veza_ops.text import brief, cut, holds_secret, keep_secret, shown
 from veza_ops.tracks.row import Judged, age_hours
 
 NOT_CONFIGURED = "No database is configured, so there is nothing to do: set VEZA_DATABASE_URL (or database.url)."
+
+
+class StepConfig(dg.Config):
+    """The config of a step, whose errors don't repeat what it was given."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
 
 _AGAIN = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """How often and after how long a step is tried again.
@@ -92,6 +102,11 @@ def refused(proof: Proof) -> dict[str, dg.TableMetadataValue]:
     left = {**proof.left, **proof.refused}
     rows = [dg.TableRecord({"area": area, "why": why}) for area, why in left.items()]
     return {"refused_areas": dg.MetadataValue.table(rows)} if rows else {}
+
+
+def full_lists(records: Evidence) -> dict[str, dg.MetadataValue[Any]]:
+    """Where the whole lists of a run are, if it has left any."""
+    return {"full_lists": dg.MetadataValue.path(str(records.of_run))} if records.has_files else {}
 
 
 def table(rows: Sequence[Judged], now: str) -> dg.TableMetadataValue:

@@ -23,14 +23,19 @@ _revealed: set[str] = set()
 
 
 def keep_secret(value: str) -> None:
-    """From now on, `value` is shown nowhere, unless it is revealed."""
-    _secrets.update(each for each in _forms(value) - _revealed if len(each) >= _SHORTEST)
+    """From now on, `value` is shown nowhere, unless it was revealed."""
+    _secrets.update(each for each in _forms(value) if len(each) >= _SHORTEST)
+    _forget_revealed()
 
 
-def reveal(value: str) -> None:
-    """`value` was found to be what its setting is for, and is no secret any more."""
-    _revealed.update(_forms(value))
-    _secrets.difference_update(_forms(value))
+def reveal(path: str) -> None:
+    """`path` was found to be what its setting is for, and is no secret any more."""
+    _revealed.add(os.path.normpath(path))
+    _forget_revealed()
+
+
+def _forget_revealed() -> None:
+    _secrets.difference_update([each for each in _secrets if os.path.normpath(each) in _revealed])
 
 
 def _forms(value: str) -> set[str]:

@@ -14,7 +14,7 @@ from veza_ops.evidence import entry
 from veza_ops.findings import TRACK_FILES, of_proof, report
 from veza_ops.looks import LISTED, Learned, Looking
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import NOT_CONFIGURED, plain_failures, refused, seconds_since_start, table
+from veza_ops.steps import NOT_CONFIGURED, StepConfig, full_lists, plain_failures, refused, seconds_since_start, table
 from veza_ops.storage.proof import Proof
 from veza_ops.tracks.row import Judged, Track
 from veza_ops.witnesses import draw
@@ -23,7 +23,7 @@ MISSING, UNVERIFIABLE, UNNAMED = "audit_missing", "audit_unverifiable", "audit_u
 """The kinds of an audit's evidence."""
 
 
-class AuditConfig(dg.Config):
+class AuditConfig(StepConfig):
     """How far one run goes; the next goes on from there."""
 
     max_tracks: int = Field(default=10_000_000, ge=1, description="Tracks looked at in this run, at most.")
@@ -34,7 +34,7 @@ class AuditConfig(dg.Config):
     start_over: bool = Field(default=False, description="Begin with the first track, wherever the last run ended.")
 
 
-class WalkConfig(dg.Config):
+class WalkConfig(StepConfig):
     """Which files are looked up."""
 
     folders: list[str] = Field(
@@ -57,8 +57,6 @@ class Audited:
     missing: tuple[Judged, ...] = ()
     unverifiable: tuple[Judged, ...] = ()
     """The first of this run; `LISTED` at most."""
-    lists: str = ""
-    """The folder with all of them."""
 
 
 def last_audit(instance: dg.DagsterInstance) -> tuple[Round, Unnamed] | None:
@@ -134,7 +132,7 @@ def audit_files(
             "seconds": round(time.monotonic() - began, 3),
         }
     )
-    return Audited(so_far, now, proof, tuple(missing), tuple(unverifiable), str(records.of_run))
+    return Audited(so_far, now, proof, tuple(missing), tuple(unverifiable))
 
 
 @dg.op(tags={"kind": "filesystem"})
@@ -174,7 +172,9 @@ def find_unnamed_files(
 
 
 @dg.op(tags={"kind": "dagster"})
-def report_audit(context: dg.OpExecutionContext, audited: Audited, unnamed: Unnamed) -> dict[str, Any]:
+def report_audit(
+    context: dg.OpExecutionContext, audited: Audited, unnamed: Unnamed, evidence: EvidenceStore
+) -> dict[str, Any]:
     """Tell the asset of Veza's files what the audit came to. The output is the round's counts."""
     so_far = asdict(audited.round)
     if not audited.now:
@@ -185,12 +185,14 @@ def report_audit(context: dg.OpExecutionContext, audited: Audited, unnamed: Unna
         for name, rows in (("missing_files", audited.missing), ("unverifiable_files", audited.unverifiable))
         if rows
     }
+    with plain_failures(context):
+        records = evidence.of_run(context.run_id, context.instance)
     metadata = {
         **so_far,
         **asdict(unnamed),
         "proof": str(audited.proof),
         **refused(audited.proof),
-        "full_lists": dg.MetadataValue.path(audited.lists),
+        **full_lists(records),
         "seconds": seconds_since_start(context),
         **tables,
     }

@@ -15,18 +15,27 @@ from veza_ops.cleanup.asset import of_cleanup
 from veza_ops.cleanup.lists import earlier_lists, keep_once
 from veza_ops.cleanup.marking import Marking
 from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch
-from veza_ops.evidence import Evidence
 from veza_ops.findings import TRACKS, report
 from veza_ops.recording import Recorder
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import NOT_CONFIGURED, plain_failures, refused, require_wanted, seconds_since_start, table
+from veza_ops.steps import (
+    NOT_CONFIGURED,
+    StepConfig,
+    full_lists,
+    plain_failures,
+    refused,
+    require_wanted,
+    seconds_since_start,
+    table,
+)
+from veza_ops.text import shown
 from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, age_hours
 
 if TYPE_CHECKING:  # loads SQLAlchemy
     from veza_ops.tracks.table import Tracks
 
 
-class FindConfig(dg.Config):
+class FindConfig(StepConfig):
     """What counts as stale."""
 
     age_threshold_minutes: int = Field(
@@ -49,7 +58,7 @@ class FindConfig(dg.Config):
     )
 
 
-class MarkConfig(dg.Config):
+class MarkConfig(StepConfig):
     """Whether anything is written, and how long after the first look."""
 
     dry_run: bool = Field(default=False, description="Only say what would be marked failed; change nothing.")
@@ -152,7 +161,7 @@ def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Dat
         "proof": str(checked.proof),
     }
     context.log.info("%d present, %d missing, %d unverifiable; %s", *said.values())
-    if singly := sorted(checked.learned.singly):
+    if singly := sorted(map(shown, checked.learned.singly)):
         context.log.warning("Too large or too slow to be read, and asked for single names: %s", ", ".join(singly))
         said["asked_singly"] = ", ".join(singly)
     context.add_output_metadata(said | {"seconds": round(time.monotonic() - began, 3)})
@@ -186,7 +195,7 @@ def mark_orphans_failed(
     context.add_output_metadata(
         {
             **asdict(counts),
-            **_full_lists(records, is_listed=bool(outcome.orphans or outcome.unverifiable or outcome.refused)),
+            **full_lists(records),
             "proof": str(outcome.proof),
             "seconds": round(time.monotonic() - began, 3),
         }
@@ -216,7 +225,7 @@ def report_cleanup(
     metadata = {
         **counts,
         **_story(found, outcome),
-        **_full_lists(records, is_listed=bool(outcome.orphans or outcome.refused or kept.run_id == context.run_id)),
+        **full_lists(records),
         **kept.told,
         "seconds": seconds_since_start(context),
     }
@@ -249,8 +258,3 @@ def _story(found: Found, outcome: Outcome) -> dict[str, Any]:
         **ages,
         **tables,
     }
-
-
-def _full_lists(records: Evidence, *, is_listed: bool) -> dict[str, Any]:
-    """Where the whole lists of a run are, if it came to any."""
-    return {"full_lists": dg.MetadataValue.path(str(records.of_run))} if is_listed else {}

@@ -10,6 +10,7 @@ from veza_ops.history.removal import forget, old_runs
 from veza_ops.resources import EvidenceStore, History
 from veza_ops.runs import label_of
 from veza_ops.steps import plain_failures
+from veza_ops.text import shown
 
 
 @dg.op(tags={"kind": "dagster"})
@@ -35,7 +36,7 @@ def remove_old_runs(context: dg.OpExecutionContext, history: History, evidence: 
         try:
             freed += forget(context.instance, run.run_id, evidence.of_run(run.run_id, context.instance))
         except OSError as error:
-            kept.append(f"{run.run_id}: {error}")
+            kept.append(shown(f"{run.run_id}: {error}"))
             continue
         removed[run.job_name] += 1
     context.log.info("%d runs removed that had finished before %s", removed.total(), before.isoformat(" ", "seconds"))

@@ -10,7 +10,15 @@ from pydantic import Field
 from veza_ops.looks import LISTED, Learned, Looking
 from veza_ops.recording import RESTORE, Recorder
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import NOT_CONFIGURED, plain_failures, refused, require_wanted, seconds_since_start, table
+from veza_ops.steps import (
+    NOT_CONFIGURED,
+    StepConfig,
+    plain_failures,
+    refused,
+    require_wanted,
+    seconds_since_start,
+    table,
+)
 from veza_ops.tracks.row import Judged, Written
 from veza_ops.undo.rules import (
     MarkedBatch,
@@ -24,7 +32,7 @@ from veza_ops.undo.rules import (
 from veza_ops.witnesses import draw
 
 
-class FindMarkedConfig(dg.Config):
+class FindMarkedConfig(StepConfig):
     """Which marked tracks are looked at."""
 
     run_id: str = Field(
@@ -34,7 +42,7 @@ class FindMarkedConfig(dg.Config):
     batch_size: int = Field(default=20_000, ge=1, le=100_000, description="Tracks in one batch.")
 
 
-class RestoreConfig(dg.Config):
+class RestoreConfig(StepConfig):
     """Whether anything is written."""
 
     dry_run: bool = Field(default=True, description="Only say what would be restored. Set to false to restore.")

@@ -1,0 +1,152 @@
+"""What a setting holds is a secret until proven otherwise: it is in no log, event, page or file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from veza_ops import text
+from veza_ops.text import brief, hidden, keep_secret, quoted, reveal, shown
+from veza_ops_tests.library import Library, run_job
+
+WORD = "s3cr3t-w0rd"
+ADDRESS = f"postgresql://veza:{WORD}@db.example/veza"
+PATH = f"/proc/{WORD}//of/nobody"
+VARIABLE = {"env": "SOMETHING_ELSE"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> Iterator[None]:
+    """What one test keeps is no secret of the next."""
+    known = text._secrets.copy(), text._revealed.copy()  # noqa: SLF001 - there is no other way to forget
+    yield
+    text._secrets.clear()  # noqa: SLF001
+    text._revealed.clear()  # noqa: SLF001
+    text._secrets.update(known[0])  # noqa: SLF001
+    text._revealed.update(known[1])  # noqa: SLF001
+
+
+# -- texts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"postgresql://veza:{WORD}@db.example/veza",
+        f"postgresql+psycopg://veza:{WORD}@db.example:5432/veza?sslmode=require",
+        f"postgresql:/veza:{WORD}@db.example/veza",
+        f"postgresql://veza:{WORD}/with/@/slashes@db.example/veza",
+        f"postgresql://db.example/veza?user=veza&password={WORD}",
+        f"host=db.example user=veza password={WORD}",
+        f"https://{WORD}@hooks.example/services",
+        f"https://a:{WORD}@[::1]:8080/x",
+        f"s3://key:{WORD}@bucket/folder",
+        f"discord://hook:{WORD}@discord",
+    ],
+)
+def test_an_address_with_a_login_is_known_anywhere(address: str) -> None:
+    for words in (f"cannot use {address}", f"'{address}' is no folder", f"a\x1b[31m{address}\nb"):
+        for way in (shown, quoted, brief, hidden):
+            assert WORD not in way(words)
+            assert "db.example" not in words or "db.example" in way(words)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["s3://bucket/a:b@c.flac", "uploads/you@home.flac", "AC//DC @ Budokan: live.flac", "password.flac", "x?token=1"],
+)
+def test_an_ordinary_path_is_shown_as_it_is(path: str) -> None:
+    assert shown(path) == brief(path) == path
+
+
+def test_what_could_forge_a_line_of_a_log_is_escaped() -> None:
+    assert shown("a\nb\r\x1b[2K\u2028\u202e\x00\u200b") == r"a\nb\r\x1b[2K\u2028\u202e\x00\u200b"
+
+
+def test_the_password_of_an_address_is_hidden_by_itself_too() -> None:
+    keep_secret(f"  {ADDRESS.replace('s3cr3t', '%733cr3t')} ")
+    assert WORD not in shown(f"the password is {WORD}")
+    keep_secret(PATH)
+
+
+def test_a_path_is_hidden_until_it_is_revealed() -> None:
+    keep_secret(PATH)
+    assert WORD not in shown(f"no folder {PATH}/x") + shown(f"no folder /proc/{WORD}/of/nobody/x")
+    reveal(f"/proc/{WORD}/of/nobody")
+    assert shown(f"{PATH}/x") == f"{PATH}/x"
+
+
+def test_what_was_revealed_stays_so() -> None:
+    keep_secret("/srv/veza")
+    reveal("/srv/veza")
+    keep_secret("/srv/veza/")
+    assert shown("/srv/veza/uploads") == "/srv/veza/uploads"
+
+
+def test_a_secret_of_a_few_characters_is_not_looked_for() -> None:
+    keep_secret("a")
+    assert shown("a banana") == "a banana"
+
+
+# -- settings -------------------------------------------------------------------------------------------------------
+
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "database.url": ("cleanup_orphan_tracks", {"database": {"url": VARIABLE}}),
+    "database.db_schema": ("cleanup_orphan_tracks", {"database": {"db_schema": VARIABLE}}),
+    "database.tracks_table": ("cleanup_orphan_tracks", {"database": {"tracks_table": VARIABLE}}),
+    "database.not_playable": ("cleanup_orphan_tracks", {"database": {"not_playable": [VARIABLE]}}),
+    "database.lock_timeout_seconds": ("cleanup_orphan_tracks", {"database": {"lock_timeout_seconds": VARIABLE}}),
+    "storage.root": ("cleanup_orphan_tracks", {"storage": {"root": VARIABLE}}),
+    "storage.path_map": ("cleanup_orphan_tracks", {"storage": {"path_map": {"/data": VARIABLE}}}),
+    "storage.sample_size": ("cleanup_orphan_tracks", {"storage": {"sample_size": VARIABLE}}),
+    "evidence.folder": ("cleanup_orphan_tracks", {"evidence": {"folder": VARIABLE}}),
+    "history.keep_days": ("prune_history", {"history": {"keep_days": VARIABLE}}),
+    "find_marked_tracks.run_id": ("restore_orphan_tracks", {"ops": {"find_marked_tracks": {"run_id": VARIABLE}}}),
+    "find_unnamed_files.folders": ("audit_track_files", {"ops": {"find_unnamed_files": {"folders": [VARIABLE]}}}),
+    "find_stale_tracks.batch_size": (
+        "cleanup_orphan_tracks",
+        {"ops": {"find_stale_tracks": {"batch_size": VARIABLE}}},
+    ),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance that keeps all on disk, as that of an operator."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "dagster.yaml").touch()
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
+        yield instance
+
+
+def assert_kept(folder: Path, word: str, output: str) -> None:
+    """The word is in no file below the folder, in no name of one, and not in what was printed."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert [str(path) for path in files if word.encode() in path.read_bytes()] == []
+    assert word not in output
+
+
+@pytest.mark.parametrize("value", [ADDRESS, WORD, PATH, "9876543210"], ids=["address", "word", "path", "number"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_what_a_variable_holds_shows_nowhere_whatever_setting_takes_it(
+    library: Library,
+    home: dg.DagsterInstance,
+    setting: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SOMETHING_ELSE", value)
+    ghost = library.add_ghost(file_path="/data/song.flac")
+    library.add("/data/other.flac", status="ready")
+    job, settings = SETTINGS[setting]
+    refused = ""
+    try:
+        run_job(library, home, job=job, **settings)
+    except dg.DagsterInvalidConfigError as error:  # of a number that is none, before there is a run
+        refused = str(error)
+    said = capfd.readouterr()
+    assert_kept(Path(home.root_directory), value if value.isdigit() else WORD, said.out + said.err + refused)
+    assert library.status(ghost) == "processing"
