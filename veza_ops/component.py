@@ -1,6 +1,5 @@
 """veza-ops for other people's code locations: the inventory as a component, set in a few lines of YAML."""
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
@@ -16,12 +15,10 @@ from veza_ops.errors import ConfigurationError
 from veza_ops.executors import IN_ONE_PROCESS, chosen_in_run_config, installed
 from veza_ops.resources import SECRET, Alerts, Database, EvidenceStore, History, Storage
 from veza_ops.storage.layout import Layout
+from veza_ops.text import has_login
 
 _SAYS_NO_VALUE = ConfigDict(hide_input_in_errors=True)
 """A value may have come from the environment, by a template in the wrong place."""
-
-
-_ADDRESS_WITH_PASSWORD = re.compile(r"://[^/\s]*@")
 
 
 class Fields(dg.Model):
@@ -163,7 +160,7 @@ def _require_no_secret(where: str, plain: Mapping[str, Any], secret: Collection[
                 f"{where}.{name} holds a secret, so it is given as a reference to a variable of the environment: "
                 "{env: NAME}. A template such as {{ env.NAME }} would put the value itself there."
             )
-        if _ADDRESS_WITH_PASSWORD.search(str(value)):
+        if has_login(str(value)):
             raise ConfigurationError(
                 f"{where}.{name} holds an address with a password, which would show on the pages. The field that it "
                 "belongs into takes {env: NAME}."

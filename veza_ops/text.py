@@ -45,6 +45,11 @@ def _forms(value: str) -> set[str]:
     return {value, value.strip(), *paths, *logins, *map(unquote, logins)} - {""}
 
 
+def has_login(text: str) -> bool:
+    """Whether there is an address in it with a user or a password."""
+    return _LOGIN.search(text) is not None
+
+
 def holds_secret(text: str) -> bool:
     """Whether something in it is to be hidden."""
     return hidden(text) != text

@@ -7,6 +7,7 @@ import pytest
 
 from veza_ops.definitions import build_defs
 from veza_ops.resources import Database, History, Storage
+from veza_ops_tests.library import Library, failure, run_config
 
 
 @dg.op
@@ -55,3 +56,44 @@ def test_a_value_of_the_environment_shows_in_no_config() -> None:
     resource = (build_defs().resources or {})["database"]
     assert "postgresql://here" not in repr(resource.model_dump()) + repr(resource)
     assert resource.__doc__ == Database.__doc__
+
+
+# -- numbers --------------------------------------------------------------------------------------------------------
+
+NO_DAYS = (
+    "VEZA_KEEP_RUNS_DAYS holds no whole number from 0 on, up to 36500, such as 30. "
+    "History.keep_days takes nothing else."
+)
+
+
+@pytest.mark.parametrize("value", ["30d", "1,000", "-1", "1e3", "9999999", "half", "3 0", " "])
+def test_a_variable_that_holds_no_number_is_one_plain_message_at_load(
+    value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VEZA_KEEP_RUNS_DAYS", value)
+    build_defs()
+    assert [record.getMessage() for record in caplog.records] == [NO_DAYS]
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_wrong_number_takes_down_what_needs_it_and_nothing_else(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ghost = library.add_ghost()
+    monkeypatch.setenv("VEZA_KEEP_RUNS_DAYS", "30d")
+    monkeypatch.setenv("VEZA_ALERT_MAX_MISSING", "1,000")
+    wrong = build_defs()
+    config = run_config(library)
+    pruned = wrong.resolve_job_def("prune_history").execute_in_process(
+        run_config=config, instance=instance, raise_on_error=False
+    )
+    assert failure(pruned) == NO_DAYS
+    assert (
+        wrong.resolve_job_def("cleanup_orphan_tracks").execute_in_process(run_config=config, instance=instance).success
+    )
+    assert library.status(ghost) == "failed"
+
+
+def test_a_number_with_spaces_around_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VEZA_KEEP_RUNS_DAYS", " 7 ")
+    assert seen()[4] == 7

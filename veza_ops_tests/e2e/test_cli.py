@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -63,6 +64,41 @@ def test_run_config_from_a_file_overrides_the_environment(ready: Shell, library:
     assert code == 0, output
     assert "dry run: 1 would be marked failed" in output
     assert library.status(ghost) == "processing"
+
+
+@pytest.mark.parametrize(
+    ("variables", "resources"),
+    [
+        (["VEZA_STORAGE_ROOT"], {}),
+        ([], {"storage": {"config": {"root": {"env": "VEZA_DATABASE_URL"}}}}),
+        ([], {"evidence": {"config": {"folder": {"env": "VEZA_DATABASE_URL"}}}}),
+    ],
+    ids=["environment", "run config", "evidence"],
+)
+def test_a_password_in_the_wrong_setting_is_in_nothing_that_is_printed_or_kept(
+    ready: Shell, library: Library, tmp_path: Path, variables: list[str], resources: dict[str, Any]
+) -> None:
+    ghost, home, config = library.add_ghost(), tmp_path / "home", tmp_path / "run.yaml"
+    home.mkdir()
+    config.write_text(json.dumps({"resources": resources}))
+    url = ready.environment["VEZA_DATABASE_URL"]
+    ready.environment |= {"DAGSTER_HOME": str(home)} | dict.fromkeys(variables, url)
+    code, output = ready.run(*EXECUTE, "-c", str(config))  # it looks for the password in the output itself
+    assert code != 0, output
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert {".db", ".err"} <= {path.suffix for path in files}
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    assert library.status(ghost) == "processing"
+
+
+def test_a_wrong_number_is_one_plain_message_and_keeps_no_cleanup_from_its_work(ready: Shell, library: Library) -> None:
+    ghost = library.add_ghost()
+    ready.environment |= {"VEZA_ALERT_MAX_MISSING": "1,000", "VEZA_KEEP_RUNS_DAYS": "30d"}
+    output = ready.succeed(*EXECUTE)
+    for variable in ("VEZA_ALERT_MAX_MISSING", "VEZA_KEEP_RUNS_DAYS"):
+        assert output.count(f"{variable} holds no whole number") == 1
+    assert "Traceback" not in output
+    assert library.status(ghost) == "failed"
 
 
 def test_run_config_chooses_several_processes(ready: Shell, library: Library, tmp_path: Path) -> None:

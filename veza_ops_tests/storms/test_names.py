@@ -315,3 +315,19 @@ def test_a_database_without_an_encoding_leads_to_no_wrong_verdict(
     storm.remember()
     storm.assert_next_run_finishes(database={"url": url})
     library.engine.dispose()
+
+
+def test_a_name_that_could_forge_a_line_of_a_log_is_escaped_wherever_it_is_shown(
+    scene: Scene, capfd: pytest.CaptureFixture[str]
+) -> None:
+    forged = "\x1b[2K\r\n2026-01-01 - dagster - INFO - all is well\u2028\u202e"
+    scene.library.add(f"uploads/{forged}/song.flac", status="ready", age=timedelta(minutes=1))
+    for file in scene.library.root.rglob("playable/*"):
+        file.unlink()
+    result = scene.run()
+    assert not result.success
+    assert r"\x1b[2K\r\n2026-01-01" in failure(result)
+    assert failure(result).isprintable()
+    said = capfd.readouterr()
+    assert "\x1b[2K" not in said.out + said.err
+    assert "\u2028" not in said.out + said.err
