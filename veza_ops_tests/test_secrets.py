@@ -8,8 +8,10 @@ import dagster as dg
 import pytest
 
 from veza_ops import text
+from veza_ops.definitions import build_defs
+from veza_ops.steps import plain_failures
 from veza_ops.text import brief, hidden, keep_secret, quoted, reveal, shown
-from veza_ops_tests.library import Library, run_job
+from veza_ops_tests.library import Library, failure, run_config, run_job
 
 WORD = "s3cr3t-w0rd"
 ADDRESS = f"postgresql://veza:{WORD}@db.example/veza"
@@ -150,3 +152,53 @@ def test_what_a_variable_holds_shows_nowhere_whatever_setting_takes_it(
     said = capfd.readouterr()
     assert_kept(Path(home.root_directory), value if value.isdigit() else WORD, said.out + said.err + refused)
     assert library.status(ghost) == "processing"
+
+
+@pytest.mark.parametrize("value", [ADDRESS, WORD, PATH], ids=["address", "word", "path"])
+def test_what_the_environment_holds_for_the_root_shows_nowhere(
+    library: Library,
+    home: dg.DagsterInstance,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("VEZA_STORAGE_ROOT", value)
+    config = run_config(library)
+    del config["resources"]["storage"]
+    library.add_ghost()
+    job = build_defs().resolve_job_def("cleanup_orphan_tracks")
+    assert not job.execute_in_process(run_config=config, instance=home, raise_on_error=False).success
+    said = capfd.readouterr()
+    assert_kept(Path(home.root_directory), WORD, said.out + said.err)
+
+
+def test_a_folder_that_is_there_is_no_secret_and_is_named(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOMETHING_ELSE", str(library.root))
+    library.add_ghost()
+    for file in library.root.rglob("playable/*"):
+        file.unlink()
+    result = run_job(library, instance, storage={"root": VARIABLE})
+    assert f"with the root {library.root}" in failure(result)
+
+
+def test_a_mistake_whose_words_hold_a_secret_is_not_told_in_them(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOMETHING_ELSE", WORD)
+
+    @dg.op(config_schema=dg.StringSource)
+    def mistaken(context: dg.OpExecutionContext) -> None:
+        with plain_failures(context):
+            raise ValueError("a mistake") from RuntimeError(context.op_config)
+
+    @dg.job
+    def mistake() -> None:
+        mistaken()
+
+    result = mistake.execute_in_process(
+        run_config={"ops": {"mistaken": {"config": VARIABLE}}}, instance=instance, raise_on_error=False
+    )
+    assert failure(result).startswith("ValueError in mistaken, line ")
+    assert not [entry for entry in instance.all_logs(result.run_id) if WORD in str(entry)]

@@ -25,7 +25,7 @@ def library_health(
     context: dg.AssetCheckExecutionContext, config: FindConfig, database: Database, storage: Storage
 ) -> Iterator[dg.AssetCheckResult]:
     """Answer every check of the tracks asset by a look of its own."""
-    with plain_failures():
+    with plain_failures(context.op_execution_context):
         findings = list(_look(config, database, storage))
     yield from asked_for(context, findings)
 

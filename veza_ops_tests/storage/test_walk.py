@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,46 @@ def test_the_folders_of_the_root_and_where_the_path_map_leads_are_walked_through
     files = Files(Layout(str(root), {"/app": str(tmp_path / "mapped")}))
     found: list[Any] = sorted(files.walk(["album"]))
     assert found == [Stored(f"{root}/album/song.flac", 5), Stored(f"{tmp_path}/mapped/song.flac", 5)]
+
+
+def test_a_folder_that_hangs_costs_itself_alone_and_its_thread_reads_nothing_more_when_it_wakes_up(
+    root: Path, on_open: OnOpen, released: threading.Event
+) -> None:
+    for number in range(30):
+        make(root / f"{number}" / "song.flac")
+    make(root / "15" / "hung" / "other.flac")
+    make(root / "15" / "beside" / "song.flac")
+    threads: list[threading.Thread] = []
+
+    def hang() -> None:
+        threads.append(threading.current_thread())
+        released.wait()
+
+    on_open(root / "15" / "hung", hang)
+    found: list[Stored] = []
+    for each in walk([str(root)], 0.3):
+        found.append(each)
+        if each.unread:
+            released.set()
+            threads[0].join()
+    assert [each for each in found if each.unread] == [
+        Stored(str(root / "15" / "hung"), 0, "no answer within 0.3 s (ETIMEDOUT)")
+    ]
+    seen = sorted(os.path.relpath(each.path, root) for each in found if not each.unread)
+    assert seen == sorted(["album/song.flac", "15/beside/song.flac", *(f"{number}/song.flac" for number in range(30))])
+
+
+def test_a_disk_whose_every_folder_hangs_is_left_after_some(
+    root: Path, monkeypatch: pytest.MonkeyPatch, released: threading.Event
+) -> None:
+    for number in range(30):
+        (root / f"{number}").mkdir()
+    real = os.open
+
+    def opening(path: Any, *arguments: Any, **options: Any) -> int:
+        if os.fsdecode(path) != str(root):
+            released.wait()
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr("veza_ops.storage.disk.os.open", opening)
+    assert len([each for each in walk([str(root)], 0.1) if each.unread]) == 10

@@ -1,7 +1,9 @@
 """Storms between the parts of a batch, each of which is a transaction of its own: here of a single row."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 
@@ -137,3 +139,30 @@ def test_a_disk_that_goes_away_between_two_parts_takes_no_good_track_with_it(
     monkeypatch.undo()
     disk.put_back()
     scene.assert_next_run_finishes()
+
+
+@pytest.mark.parametrize("how", [dg.DagsterInstance.report_run_canceled, dg.DagsterInstance.report_run_failed])
+def test_a_run_that_was_ended_writes_no_more_though_nobody_could_reach_its_process(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, how: Callable[[dg.DagsterInstance, dg.DagsterRun], object]
+) -> None:
+    """As when its code server is away, or on another machine."""
+    ended: list[dg.DagsterRun] = []
+
+    def end() -> None:
+        ended.extend(scene.instance.get_runs(limit=1))
+        how(scene.instance, ended[0])
+
+    record_writes(scene.library)
+    Moment("between second write and commit", Tracks, "mark_failed", "after", call=2).arrange(monkeypatch, end)
+    (failed,) = [event for event in scene.run().all_events if event.is_step_failure]
+    assert "The run was ended before this part of it was written" in str(failed.step_failure_data.error)
+    assert len(writes(scene.library)) == 1
+    evidence = Path(scene.instance.storage_directory()) / ended[0].run_id / "veza_ops"
+    assert [path.name for path in evidence.iterdir()] == [f"{MARKED}-00000.jsonl"]
+    monkeypatch.undo()
+    scene.assert_no_good_track_changed()
+    run = scene.instance.get_run_by_id(ended[0].run_id)
+    assert run is not None
+    assert run.status is (
+        dg.DagsterRunStatus.CANCELED if how is dg.DagsterInstance.report_run_canceled else dg.DagsterRunStatus.FAILURE
+    )

@@ -1,5 +1,6 @@
 """The connection: its errors are plain, its secrets are kept, its faults that pass are tried again."""
 
+import threading
 from urllib.parse import quote
 
 import dagster as dg
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 
 from veza_ops.errors import DatabaseRefusedError, DatabaseUnavailableError
 from veza_ops.tracks.address import parse_url
+from veza_ops.tracks.connection import Connection
 from veza_ops_tests.library import Library, counts, failure, run_job
 from veza_ops_tests.tracks.faults import (
     PLAIN_SECRET,
@@ -178,3 +180,12 @@ def test_a_value_that_the_table_does_not_take_is_refused_and_changes_nothing(
     before = library.rows()
     assert counts(run_job(library, instance))["refused"] == 1
     assert library.rows() == before
+
+
+def test_a_name_that_nobody_looks_up_ends_within_its_bound(
+    monkeypatch: pytest.MonkeyPatch, released: threading.Event
+) -> None:
+    """The system's look-up has time-outs of its own, or none."""
+    monkeypatch.setattr(psycopg.Connection, "connect", classmethod(lambda _, **__: released.wait()))
+    with pytest.raises(psycopg.errors.ConnectionTimeout, match=r"no answer within 0\.2 s"):
+        Connection.within(0.2, 1, {"host": "db.example"})
