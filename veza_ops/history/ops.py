@@ -37,6 +37,8 @@ def remove_old_runs(context: dg.OpExecutionContext, history: History, evidence: 
             freed += forget(context.instance, run.run_id, evidence.of_run(run.run_id, context.instance))
         except OSError as error:
             kept.append(shown(f"{run.run_id}: {error}"))
+            if isinstance(error, TimeoutError):  # the others would be waited for as long
+                break
             continue
         removed[run.job_name] += 1
     context.log.info("%d runs removed that had finished before %s", removed.total(), before.isoformat(" ", "seconds"))

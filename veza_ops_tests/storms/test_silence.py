@@ -8,11 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 
 from veza_ops.evidence import MARKING
 from veza_ops_tests.e2e.deployment import wait_for
+from veza_ops_tests.history.test_history import age
 from veza_ops_tests.library import Library, failure, run_job
 from veza_ops_tests.storms.mounts import hung
 from veza_ops_tests.storms.process import said, start
@@ -104,6 +106,18 @@ def test_a_hung_disk_under_the_evidence_ends_the_undo(scene: Scene, hung_folder:
         told = said(start(scene.library, job="restore_orphan_tracks", ops=ops, evidence=evidence))
         assert "no answer within 1 s" in told["failure"]
     assert scene.library.rows() == marked
+
+
+def test_a_hung_disk_under_the_evidence_ends_the_pruning_with_its_first_run(
+    library: Library, hung_folder: Path, tmp_path: Path
+) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        old = [age(instance, run_job(library, instance).run_id, days=31 + number) for number in range(3)]
+        evidence = {"folder": str(hung_folder), "timeout_seconds": 0.5}
+        result = run_job(None, instance, job="prune_history", evidence=evidence)
+        assert f"1 old runs couldn't be removed, the first: {old[-1]}: " in failure(result)
+        assert "no answer within 0.5 s" in failure(result)
+        assert all(instance.get_run_by_id(run_id) for run_id in old)
 
 
 def test_a_hung_disk_that_comes_in_the_way_of_the_confirmation_ends_the_run_and_the_undo_knows(
