@@ -3,6 +3,7 @@
 Each run is a process of its own, which has to come to its end by itself.
 """
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -94,6 +95,21 @@ def hung_folder(tmp_path: Path) -> Iterator[Path]:
 def test_a_hung_disk_under_the_evidence_ends_the_run_and_nothing_is_written(scene: Scene, hung_folder: Path) -> None:
     told = said(start(scene.library, evidence={"folder": str(hung_folder), "timeout_seconds": 1}))
     assert "be read: no answer within 1 s. Give this process the right to." in told["failure"]
+    scene.assert_nothing_changed()
+
+
+def test_a_signal_ends_a_run_whose_evidence_hangs(scene: Scene, hung_folder: Path) -> None:
+    process = start(scene.library, evidence={"folder": str(hung_folder), "timeout_seconds": 600})
+
+    def hangs() -> bool | None:
+        waits = [(thread / "wchan").read_text() for thread in Path(f"/proc/{process.pid}/task").iterdir()]
+        return any("fuse" in each for each in waits) or None
+
+    wait_for("a thread that hangs in the kernel", hangs, seconds=60)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "DagsterExecutionInterruptedError" in err
     scene.assert_nothing_changed()
 
 
