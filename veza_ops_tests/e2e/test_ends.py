@@ -77,16 +77,21 @@ def assert_ended(
 
 
 def config_of(job: str, executor: str = "in_process") -> dict[str, Any]:
-    ops = {"restore_tracks": {"config": {"dry_run": False}}} if job == UNDO else {}
-    return {"ops": ops, "resources": PATIENT, "execution": {"config": {executor: {}}}}
+    """The run config, by which each track is a batch of its own: the others are to stay as they are too."""
+    ops = {
+        JOB: {"find_stale_tracks": {"config": {"batch_size": 1}}},
+        UNDO: {"find_marked_tracks": {"config": {"batch_size": 1}}, "restore_tracks": {"config": {"dry_run": False}}},
+    }
+    return {"ops": ops[job], "resources": PATIENT, "execution": {"config": {executor: {}}}}
 
 
 def to_be_changed(job: str, library: Library, instance: dg.DagsterInstance) -> None:
-    """Something that the job changes unless it is ended."""
-    ghost = library.add_ghost()
+    """What the job changes unless it is ended."""
+    ghosts = [library.add_ghost() for _ in range(3)]
     if job == UNDO:
         assert run_job(library, instance).success
-        library.write(library.row(ghost)["file_path"])
+        for ghost in ghosts:
+            library.write(library.row(ghost)["file_path"])
 
 
 @pytest.mark.parametrize("ends_by", [signal.SIGTERM, signal.SIGINT])
@@ -184,7 +189,7 @@ def processes_of(deployment: Deployment, word: str) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("policy", ["SAFE_TERMINATE", FORCE])
 def test_terminate_on_the_runs_page_ends_it(deployment: Deployment, library: Library, port: int, policy: str) -> None:
-    library.add_ghost()
+    to_be_changed(JOB, library, deployment.instance)
     before = library.rows()
     with held(library):
         run_id = launch(port)
@@ -195,7 +200,7 @@ def test_terminate_on_the_runs_page_ends_it(deployment: Deployment, library: Lib
 
 
 def test_force_ends_a_run_whose_process_nobody_can_reach(deployment: Deployment, library: Library, port: int) -> None:
-    library.add_ghost()
+    to_be_changed(JOB, library, deployment.instance)
     before = library.rows()
     with held(library):
         run_id = launch(port)
@@ -209,7 +214,7 @@ def test_force_ends_a_run_whose_process_nobody_can_reach(deployment: Deployment,
 
 
 def test_the_time_limit_of_a_run_ends_it(deployment: Deployment, library: Library, port: int) -> None:
-    library.add_ghost()
+    to_be_changed(JOB, library, deployment.instance)
     before = library.rows()
     with held(library):
         run_id = launch(port, **{"dagster/max_runtime": "5"})
