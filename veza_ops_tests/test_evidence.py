@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,15 @@ def test_what_could_not_be_written_whole_leaves_nothing_behind(evidence: Evidenc
     with pytest.raises(ConfigurationError, match="No space left on device"):
         evidence.write(MARKED, 0, rows())
     assert evidence.files(MARKED) == []
+
+
+def test_what_is_not_on_disk_in_time_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, released: threading.Event
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: released.wait())
+    evidence = Evidence(upath.UPath(tmp_path), "run", 0.2)
+    with pytest.raises(ConfigurationError, match=r"no answer within 0\.2 s"):
+        evidence.write(MARKED, 0, [change("a")])
 
 
 @pytest.mark.parametrize(

@@ -1433,7 +1433,7 @@ GUARDS = [
         "places.py",
         "    return within(seconds, lambda: _write_new(folder, name, lines))\n",
         "    return _write_new(folder, name, lines)\n",
-        "storms/test_silence.py -k confirmation --timeout 60",
+        "test_evidence.py -k in_time --timeout 30",
     ),
     Guard(
         "evidence that can't be listed in time ends the run",
