@@ -24,6 +24,7 @@ from veza_ops.errors import ConfigurationError
 from veza_ops.executors import chosen_in_run_config
 from veza_ops.history.job import prune_history, prune_schedule
 from veza_ops.resources import Alerts, Database, EvidenceStore, History, Resource, Storage
+from veza_ops.runs import WRITES_TRACKS, stands_for
 from veza_ops.text import keep_secret
 from veza_ops.undo.job import restore_orphan_tracks
 
@@ -96,9 +97,19 @@ def resource_types() -> dict[str, type[Resource]]:
         "evidence": EvidenceStore,
         "history": with_environment(History, keep_days="VEZA_KEEP_RUNS_DAYS"),
         "alerts": with_environment(
-            Alerts, urls="VEZA_ALERT_URLS", max_missing="VEZA_ALERT_MAX_MISSING", web_url="VEZA_DAGSTER_URL"
+            Alerts,
+            urls="VEZA_ALERT_URLS",
+            max_missing="VEZA_ALERT_MAX_MISSING",
+            web_url="VEZA_DAGSTER_URL",
         ),
     }
+
+
+def with_table(tags: Mapping[str, str], database: Resource) -> Mapping[str, str]:
+    """A job's `tags`, saying which table it writes to, if it does."""
+    names = (getattr(database, name, "") for name in ("url", "db_schema", "tracks_table"))
+    url, *table = (name.get_value() or "" if isinstance(name, dg.EnvVar) else name for name in names)
+    return {**tags, WRITES_TRACKS: stands_for(url, *table)} if WRITES_TRACKS in tags else tags
 
 
 def build_defs(
@@ -115,8 +126,11 @@ def build_defs(
 ) -> dg.Definitions:
     """The inventory, made anew, in which another code location may have some parts otherwise."""
     steps_run_by = executor or chosen_in_run_config()
+    given = {name: kind() for name, kind in resource_types().items()} if resources is None else resources
     graphs = cleanup_graph(find, mark), restore_orphan_tracks, audit_track_files, prune_history
-    cleanup, undo, audit, prune = (graph.to_job(executor_def=steps_run_by, tags=graph.tags) for graph in graphs)
+    cleanup, undo, audit, prune = (
+        graph.to_job(executor_def=steps_run_by, tags=with_table(graph.tags, given["database"])) for graph in graphs
+    )
     return dg.Definitions(
         assets=[tracks.ASSET, track_files.ASSET],
         asset_checks=[checks, files_health],
@@ -127,7 +141,7 @@ def build_defs(
             prune_schedule(prune),
         ],
         sensors=[load_sensor(cleanup, on=on_load, settle_seconds=settle_seconds), alert_on_trouble],
-        resources={name: kind() for name, kind in resource_types().items()} if resources is None else resources,
+        resources=given,
     )
 
 

@@ -1,5 +1,6 @@
 """What the environment says holds until run config says otherwise, field by field."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -7,6 +8,7 @@ import pytest
 
 from veza_ops.definitions import build_defs
 from veza_ops.resources import Database, History, Storage
+from veza_ops.runs import WRITES_TRACKS
 from veza_ops_tests.library import Library, failure, run_config
 
 
@@ -97,3 +99,25 @@ def test_a_wrong_number_takes_down_what_needs_it_and_nothing_else(
 def test_a_number_with_spaces_around_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VEZA_KEEP_RUNS_DAYS", " 7 ")
     assert seen()[4] == 7
+
+
+def test_the_jobs_that_write_say_which_table_so_that_the_queue_lets_one_at_a_time_of_each_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def tables(url: str) -> dict[str, str | None]:
+        monkeypatch.setenv("VEZA_DATABASE_URL", url)
+        jobs = build_defs().jobs or []
+        return {job.name: job.tags.get(WRITES_TRACKS) for job in jobs if isinstance(job, dg.JobDefinition)}
+
+    eu, us = tables("postgresql://veza:secret@eu.example/veza"), tables("postgresql://veza:secret@us.example/veza")
+    assert eu["cleanup_orphan_tracks"] == eu["restore_orphan_tracks"] != us["cleanup_orphan_tracks"]
+    assert eu["audit_track_files"] is eu["prune_history"] is None
+    assert tables("postgresql://veza:another@eu.example/veza") == eu
+
+
+@pytest.mark.parametrize("settings", ["dagster.yaml", "deploy/dagster.yaml"])
+def test_the_queue_counts_the_runs_of_each_table_by_themselves(settings: str) -> None:
+    read = dg.config_from_files([str(Path(__file__).parent.parent / settings)])
+    assert read["concurrency"]["runs"]["tag_concurrency_limits"] == [
+        {"key": WRITES_TRACKS, "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+    ]

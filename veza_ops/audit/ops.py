@@ -1,9 +1,10 @@
 """The steps of the audit, and what they tell the web UI. They read, and write nothing but evidence."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import count, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import Field
@@ -14,10 +15,13 @@ from veza_ops.evidence import entry
 from veza_ops.findings import TRACK_FILES, of_proof, report
 from veza_ops.looks import LISTED, Learned, Looking
 from veza_ops.resources import Database, EvidenceStore, Storage
+from veza_ops.runs import Location, told_by_ours
 from veza_ops.steps import NOT_CONFIGURED, StepConfig, full_lists, plain_failures, refused, seconds_since_start, table
 from veza_ops.storage.proof import Proof
 from veza_ops.tracks.row import Judged, Track
 from veza_ops.witnesses import draw
+
+Counts = TypeVar("Counts", Round, Unnamed)
 
 MISSING, UNVERIFIABLE, UNNAMED = "audit_missing", "audit_unverifiable", "audit_unnamed"
 """The kinds of an audit's evidence."""
@@ -59,23 +63,29 @@ class Audited:
     """The first of this run; `LISTED` at most."""
 
 
-def last_audit(instance: dg.DagsterInstance) -> tuple[Round, Unnamed] | None:
-    """What the last run told the asset, if there was one."""
-    records = instance.fetch_observations(TRACK_FILES, limit=1).records
-    observation = records[0].asset_observation if records else None
-    if observation is None:
-        return None
-    told: dict[str, Any] = {name: value.value for name, value in observation.metadata.items()}
-    return (
-        Round(**{each.name: told[each.name] for each in fields(Round)}),
-        Unnamed(**{each.name: told[each.name] for each in fields(Unnamed)}),
-    )
+def last_audit(instance: dg.DagsterInstance, here: Location) -> tuple[Round, Unnamed] | None:
+    """What the last audit of the code location `here` told the asset, if there was one."""
+    for told in told_by_ours(instance, TRACK_FILES, here):
+        so_far, unnamed = _counts(Round, told), _counts(Unnamed, told)
+        if so_far and unnamed and so_far.audited == so_far.present + so_far.missing + so_far.unverifiable:
+            return so_far, unnamed
+    return None
 
 
-def last_round(instance: dg.DagsterInstance) -> Round:
+def last_round(instance: dg.DagsterInstance, here: Location) -> Round:
     """The round that the last run left unfinished, or a new one."""
-    last = last_audit(instance)
+    last = last_audit(instance, here)
     return last[0] if last and last[0].after else Round()
+
+
+def _counts(kind: type[Counts], told: Mapping[str, Any]) -> Counts | None:
+    """What was `told`, if it has all that belongs to `kind`: no count is negative, and nothing of another type."""
+    values: dict[str, Any] = {each.name: told.get(each.name) for each in fields(kind)}
+    for each in fields(kind):
+        value = values[each.name]
+        if type(value) is not each.type or (type(value) is int and value < 0):
+            return None
+    return kind(**values)
 
 
 @dg.op(tags={"kind": "filesystem"})
@@ -89,7 +99,7 @@ def audit_files(
     began = time.monotonic()
     with plain_failures(context):
         files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
-    so_far = start = Round() if config.start_over else last_round(context.instance)
+    so_far = start = Round() if config.start_over else last_round(context.instance, Location.of_run(context.run))
     missing: list[Judged] = []
     unverifiable: list[Judged] = []
     proof = Proof(0, 0)

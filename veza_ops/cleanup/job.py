@@ -7,7 +7,7 @@ import dagster as dg
 
 from veza_ops.cleanup.ops import SETTLE_SECONDS, check_files, report_cleanup, unattended
 from veza_ops.resources import Database
-from veza_ops.runs import OURS, UNFINISHED, WRITING
+from veza_ops.runs import OURS, UNFINISHED, WRITES_TRACKS, WRITING, Location
 from veza_ops.steps import NOT_CONFIGURED
 
 JOB = "cleanup_orphan_tracks"
@@ -52,11 +52,8 @@ def cleanup_schedule(
         """
         if not database.is_configured:
             yield dg.SkipReason(NOT_CONFIGURED)
-        elif busy := context.instance.get_runs(
-            dg.RunsFilter(job_name=JOB, statuses=UNFINISHED, created_after=datetime.now(UTC) - STUCK_AFTER),
-            limit=1,
-        ):
-            yield dg.SkipReason(f"Run {busy[0].run_id} of the same job is still queued or running.")
+        elif busy := _under_way(context.instance, Location.of_schedule(context), job.tags.get(WRITES_TRACKS)):
+            yield dg.SkipReason(f"Run {busy.run_id} of the same job is still queued or running.")
         else:
             yield dg.RunRequest(run_config=unattended(settle_seconds))
 
@@ -68,3 +65,10 @@ def cleanup_schedule(
         description=f"Cleans up {'every hour' if cron == EVERY_HOUR else 'by the clock'}. Skips while no database is "
         "configured or another cleanup is under way.",
     )(cleanup_orphan_tracks_hourly)
+
+
+def _under_way(instance: dg.DagsterInstance, here: Location, table: str | None) -> dg.DagsterRun | None:
+    """A cleanup of the same table that hasn't finished, if there is one; a neighbour's, as far as known, is none."""
+    unfinished = dg.RunsFilter(job_name=JOB, statuses=UNFINISHED, created_after=datetime.now(UTC) - STUCK_AFTER)
+    same_table = (run for run in instance.get_runs(unfinished) if run.tags.get(WRITES_TRACKS) == table)
+    return next((run for run in same_table if here.label is None or here.has(run)), None)

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import dagster as dg
 
 from veza_ops.evidence import UNVERIFIABLE, Evidence, digest
 from veza_ops.findings import TRACKS
+from veza_ops.runs import Location, told_by_ours
 
 _LOOKED_BACK = 10
-"""Observations that are asked: between two runs of ours there may be a look by hand, or another code location's run."""
+"""Observations of ours that are asked: between two unattended runs there may be some by hand, of other rows."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,13 @@ class KeptList:
         }
 
 
-def earlier_lists(instance: dg.DagsterInstance) -> list[KeptList]:
-    """The lists of the last runs, the newest first. Whatever else observations say makes none."""
+def earlier_lists(instance: dg.DagsterInstance, here: Location) -> list[KeptList]:
+    """The lists of the last runs of the code location `here`, the newest first."""
     found = []
-    for record in instance.fetch_observations(TRACKS, limit=_LOOKED_BACK).records:
-        metadata = record.asset_observation.metadata if record.asset_observation else {}
-        names = ("unverifiable_list_run", "unverifiable_list_digest")
-        run_id, told = (getattr(metadata.get(name), "value", None) for name in names)
-        if isinstance(run_id, str) and isinstance(told, str):
-            found.append(KeptList(run_id, told))
+    for told in islice(told_by_ours(instance, TRACKS, here), _LOOKED_BACK):
+        run_id, of_list = told.get("unverifiable_list_run"), told.get("unverifiable_list_digest")
+        if isinstance(run_id, str) and isinstance(of_list, str):
+            found.append(KeptList(run_id, of_list))
     return found
 
 

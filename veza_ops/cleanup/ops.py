@@ -18,6 +18,7 @@ from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch
 from veza_ops.findings import TRACKS, report
 from veza_ops.recording import Recorder
 from veza_ops.resources import Database, EvidenceStore, Storage
+from veza_ops.runs import Location
 from veza_ops.steps import (
     NOT_CONFIGURED,
     StepConfig,
@@ -221,7 +222,7 @@ def report_cleanup(
         return counts
     with plain_failures(context):
         records = evidence.of_run(context.run_id, context.instance)
-        kept = keep_once(records, outcome.digest, earlier_lists(context.instance))
+        kept = keep_once(records, outcome.digest, earlier_lists(context.instance, Location.of_run(context.run)))
     metadata = {
         **counts,
         **_story(found, outcome),

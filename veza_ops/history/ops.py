@@ -8,7 +8,7 @@ import dagster as dg
 
 from veza_ops.history.removal import forget, old_runs
 from veza_ops.resources import EvidenceStore, History
-from veza_ops.runs import label_of
+from veza_ops.runs import Location
 from veza_ops.steps import plain_failures
 from veza_ops.text import shown
 
@@ -31,7 +31,7 @@ def remove_old_runs(context: dg.OpExecutionContext, history: History, evidence: 
     before = datetime.now(UTC) - timedelta(days=history.keep_days)
     removed: Counter[str] = Counter()
     freed, kept = 0, []
-    for record in old_runs(context.instance, label_of(context.run), before, history.max_runs):
+    for record in old_runs(context.instance, Location.of_run(context.run), before, history.max_runs):
         run = record.dagster_run
         try:
             freed += forget(context.instance, run.run_id, evidence.of_run(run.run_id, context.instance))

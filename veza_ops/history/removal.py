@@ -3,46 +3,52 @@
 import os
 import shutil
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from veza_ops.evidence import Evidence
-from veza_ops.runs import CHECKS_JOB, FINISHED, LABEL, OURS, is_ours
+from veza_ops.runs import CHECKS_JOB, FINISHED, LABEL, OURS, Location, is_ours
 
 PAGE = 500
 """Runs that are read at a time where ours stand among others."""
 
 
-def old_runs(instance: dg.DagsterInstance, label: str | None, before: datetime, limit: int) -> list[dg.RunRecord]:
+def old_runs(instance: dg.DagsterInstance, here: Location, before: datetime, limit: int) -> list[dg.RunRecord]:
     """At most `limit` of our runs that had finished `before`: those of jobs first, and of each kind the oldest first.
 
-    `label` names the code location; None leaves those that were started from the command line.
+    Of the code location `here`; without a label, those that were started from the command line.
     """
     ours: dict[str, dg.RunRecord] = {}
-    for record in _old_runs_of_all(instance, label, before, limit):
+    for record in _old_runs_of_all(instance, here.label, before):
         if len(ours) == limit:
             break
-        if is_ours(record.dagster_run, label):
+        if is_ours(record.dagster_run, here):
             ours[record.dagster_run.run_id] = record
     return list(ours.values())
 
 
-def _old_runs_of_all(
-    instance: dg.DagsterInstance, label: str | None, before: datetime, limit: int
-) -> Iterator[dg.RunRecord]:
-    for tags in (*([{LABEL: label, **OURS}] if label else []), OURS):
-        old = dg.RunsFilter(statuses=FINISHED, tags=tags, updated_before=before)
-        yield from instance.get_run_records(old, limit=limit, order_by="update_timestamp", ascending=True)
-    if not label:
-        return
-    # No tag tells our checks from other people's assets and checks, of which there may be any number.
-    checks = dg.RunsFilter(statuses=FINISHED, tags={LABEL: label}, job_name=CHECKS_JOB, updated_before=before)
-    cursor: str | None = None
-    while page := instance.get_run_records(checks, limit=PAGE, ascending=True, cursor=cursor):
+def _old_runs_of_all(instance: dg.DagsterInstance, label: str | None, before: datetime) -> Iterator[dg.RunRecord]:
+    if label:
+        yield from _oldest_first(instance, before, tags={LABEL: label, **OURS})
+    yield from _oldest_first(instance, before, tags=OURS)
+    if label:
+        # No tag tells our checks from other people's assets and checks, of which there may be any number.
+        yield from _oldest_first(instance, before, tags={LABEL: label}, job_name=CHECKS_JOB)
+
+
+def _oldest_first(instance: dg.DagsterInstance, before: datetime, **wanted: Any) -> Iterator[dg.RunRecord]:
+    """The `wanted` runs that had finished `before`, page by page; some may come twice."""
+    after: datetime | None = None
+    while True:
+        finished = dg.RunsFilter(statuses=FINISHED, updated_after=after, updated_before=before, **wanted)
+        page = instance.get_run_records(finished, limit=PAGE, order_by="update_timestamp", ascending=True)
         yield from page
-        cursor = page[-1].dagster_run.run_id
+        if len(page) < PAGE or page[-1].update_timestamp == page[0].update_timestamp:
+            return
+        after = page[-1].update_timestamp - timedelta(microseconds=1)  # others may have ended in the same instant
 
 
 def forget(instance: dg.DagsterInstance, run_id: str, evidence: Evidence) -> int:

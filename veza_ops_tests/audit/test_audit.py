@@ -10,9 +10,11 @@ import pytest
 
 from veza_ops.audit.asset import CHECKS
 from veza_ops.audit.checks import files_health
-from veza_ops.audit.rules import look_at
+from veza_ops.audit.ops import last_round
+from veza_ops.audit.rules import Round, look_at
 from veza_ops.findings import STORAGE_PROVEN, TRACK_FILES
 from veza_ops.looks import Learned, Looking
+from veza_ops.runs import OURS, Location
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.tracks.row import Track
@@ -201,3 +203,55 @@ def test_the_walk_follows_no_link_and_says_which_folders_it_could_not_read(
 
 def test_a_folder_within_another_is_walked_once(library: Library, instance: dg.DagsterInstance) -> None:
     assert audit(library, instance, walk={"folders": [".", "playable"]})["walked"] == 3
+
+
+def by_hand(instance: dg.DagsterInstance, **metadata: Any) -> None:
+    """Observe the files as anybody can: in the web UI, by REST, in Python."""
+    instance.report_runless_asset_event(dg.AssetObservation(TRACK_FILES, metadata=metadata))
+
+
+def test_what_somebody_tells_the_asset_by_hand_is_passed_over(library: Library, instance: dg.DagsterInstance) -> None:
+    assert audit(library, instance, page_size=2, max_tracks=2)["after"]
+    for number in range(60):
+        by_hand(instance, **({"audited": number, "after": "nonsense"} if number % 2 else {}))
+    assert counts(audit(library, instance, page_size=2)) == (3, 3, 0, 0), "the round goes on"
+    by_hand(instance)
+    result = dg.materialize([files_health], selection=dg.AssetSelection.checks(files_health), instance=instance)
+    assert {each.check_name: each.passed for each in result.get_asset_check_evaluations()} == {
+        check.name: True for check in CHECKS
+    }
+
+
+WHOLE = {
+    "audited": 3, "present": 1, "missing": 1, "unverifiable": 1, "after": "",
+    "walked": 0, "unnamed": 0, "unnamed_bytes": 0, "unread_folders": 0, "cut_short": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"audited": "3"},
+        {"audited": 4},
+        {"missing": -1, "present": 3},
+        {"missing": 1.0},
+        {"missing": True},
+        {"after": 7},
+        {"cut_short": 0},
+        {"unnamed": None},
+    ],
+    ids=str,
+)
+def test_an_observation_that_is_not_whole_is_no_audit(spoilt: dict[str, Any], instance: dg.DagsterInstance) -> None:
+    def observe(told: Mapping[str, Any]) -> None:
+        @dg.op
+        def tell(context: dg.OpExecutionContext) -> None:
+            metadata = {name: value for name, value in told.items() if value is not None}
+            context.log_event(dg.AssetObservation(TRACK_FILES, metadata=metadata))
+
+        dg.GraphDefinition("audit", node_defs=[tell]).to_job(tags=OURS).execute_in_process(instance=instance)
+
+    observe(WHOLE)
+    observe({**WHOLE, "audited": 2, "present": 0, "after": "a track"})
+    observe({**WHOLE, **spoilt})
+    assert last_round(instance, Location()) == Round(2, 0, 1, 1, "a track")

@@ -1,7 +1,8 @@
 """When the hourly cleanup runs, and when it has a reason not to."""
 
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -11,7 +12,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from veza_ops.cleanup import job as wiring
 from veza_ops.definitions import defs
 from veza_ops.resources import Database
-from veza_ops.runs import UNFINISHED
+from veza_ops.runs import UNFINISHED, WRITES_TRACKS
 from veza_ops.steps import NOT_CONFIGURED
 
 JOB = defs.resolve_job_def("cleanup_orphan_tracks")
@@ -35,17 +36,24 @@ def instance(kept_instance: dg.DagsterInstance) -> dg.DagsterInstance:
 
 def tick(instance: dg.DagsterInstance, database: Database = CONFIGURED) -> dg.RunRequest | str:
     """What a tick answers: a run, or the reason why none."""
-    with dg.build_schedule_context(instance, datetime.now(UTC), resources={"database": database}) as context:
+    resources, repository = {"database": database}, defs.get_repository_def()
+    with dg.build_schedule_context(instance, datetime.now(UTC), resources, repository_def=repository) as context:
         answer = SCHEDULE.evaluate_tick(context)
     return next(iter(answer.run_requests or []), None) or str(answer.skip_message)
 
 
-def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, job: str = JOB.name) -> str:
+def add_run(
+    instance: dg.DagsterInstance,
+    status: dg.DagsterRunStatus,
+    job: str = JOB.name,
+    location: str = "veza_eu",
+    tags: Mapping[str, str] = JOB.tags,
+) -> str:
     """Note a run of a job as being in this state."""
-    definition = dg.JobDefinition(name=job, graph_def=JOB.graph)
-    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("veza_ops"), "__repository__")
+    definition = dg.JobDefinition(name=job, graph_def=JOB.graph, tags=tags)
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
     origin = RemoteJobOrigin(repository, job)  # no run can be queued without one
-    return instance.create_run_for_job(definition, status=status, remote_job_origin=origin).run_id
+    return instance.create_run_for_job(definition, status=status, tags=tags, remote_job_origin=origin).run_id
 
 
 def test_it_strikes_every_hour_in_utc_and_is_on_by_default() -> None:
@@ -81,6 +89,21 @@ def test_a_cleanup_that_is_over_does_not_hold_it_up(instance: dg.DagsterInstance
 def test_a_run_of_another_job_does_not_hold_it_up(instance: dg.DagsterInstance) -> None:
     add_run(instance, dg.DagsterRunStatus.STARTED, job="another")
     assert isinstance(tick(instance), dg.RunRequest)
+
+
+def test_a_cleanup_of_another_platform_does_not_hold_it_up(instance: dg.DagsterInstance) -> None:
+    add_run(instance, dg.DagsterRunStatus.STARTED, tags={**JOB.tags, WRITES_TRACKS: "another table"})
+    assert isinstance(tick(instance), dg.RunRequest)
+
+
+def test_a_cleanup_of_a_neighbour_does_not_hold_it_up_where_it_knows_its_own_code_location(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["dagster", "api", "grpc", "--location-name", "veza_us"])
+    add_run(instance, dg.DagsterRunStatus.STARTED, location="veza_eu")
+    assert isinstance(tick(instance), dg.RunRequest)
+    busy = add_run(instance, dg.DagsterRunStatus.STARTED, location="veza_us")
+    assert tick(instance) == f"Run {busy} of the same job is still queued or running."
 
 
 def test_a_run_that_died_without_a_word_does_not_hold_it_up_for_ever(

@@ -12,7 +12,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from veza_ops.findings import STORAGE_PROVEN, TRACKS
 from veza_ops.history import removal
-from veza_ops.runs import CHECKS_JOB, OURS
+from veza_ops.runs import CHECKS_JOB, OURS, Location
 from veza_ops_tests.library import Library, run_job
 
 
@@ -130,7 +130,7 @@ def test_in_a_code_location_that_others_share_our_old_runs_are_found_among_any_n
     before = datetime.now(UTC) - timedelta(days=30)
 
     def found(label: str | None, limit: int) -> list[str]:
-        return [record.dagster_run.run_id for record in removal.old_runs(instance, label, before, limit)]
+        return [record.dagster_run.run_id for record in removal.old_runs(instance, Location(label), before, limit)]
 
     assert found("__repository__@shared", 4) == [ours[1], ours[0], checks]
     assert found("__repository__@shared", 1) == [ours[1]]
