@@ -1,11 +1,14 @@
-"""What people are told: what a message says, and when one goes out.
+"""What people are told: what a message says, and that nothing in it can turn into anything but text.
 
 One message when trouble starts, one when it ends, and one when it turns into another kind of trouble; the hours in
 between are silent.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+from veza_ops.storage.look import brief
 
 
 class Kind(StrEnum):
@@ -29,10 +32,12 @@ _WHAT_TO_DO = {
     Kind.FAILED: "The run page shows the step that failed and its error. The next run tries again from the start; "
     "until one succeeds, tracks stay as they are.",
     Kind.STORAGE: "No track is marked failed until the files of known good tracks can be seen again. Check the "
-    "mount and VEZA_STORAGE_ROOT on the machine that runs veza-ops. Execute, on the Checks tab of the asset tracks, "
-    "proves it again.",
+    "mount and VEZA_STORAGE_ROOT on the machine that runs veza-ops. {proves} proves it again.",
     Kind.ORPHANS: "Look through the table of the run page. If uploads died, the uploader needs help; if the files are "
     "elsewhere, restore_orphan_tracks undoes the run once they are back.",
+}
+_OVER = {
+    Kind.STORAGE: "The trouble (storage) is over: the storage was seen to be the one that the database describes.",
 }
 
 
@@ -45,6 +50,15 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """How a run ended."""
+
+    trouble: Trouble | None
+    is_storage_good: bool | None
+    """What it says of the storage; None if it had no need of it, or nothing to prove it with."""
+
+
+@dataclass(frozen=True)
 class Message:
     """What people are told."""
 
@@ -53,14 +67,45 @@ class Message:
     good: bool = False
 
 
-def message(job: str, before: str | None, now: Trouble | None, link: str) -> Message | None:
-    """What to tell of a run of `job`, given the kind of trouble that was told of `before`; None for nothing new."""
+def message(
+    job: str, before: Kind | None, now: Trouble | None, page: str, *, may_be_asked: bool = True
+) -> Message | None:
+    """What to tell of a run of `job`, given the kind of trouble that was told of `before`; None for nothing new.
+
+    `page` says where to look. `may_be_asked`: whether the checks look at the same storage as the job.
+    """
     if now is None:
         if before is None:
             return None
-        return Message(
-            f"veza-ops: {job} is well again", f"The trouble ({before}) is over: a run succeeded.\n\n{link}", good=True
-        )
+        over = _OVER.get(before, f"The trouble ({before}) is over: a run succeeded.")
+        return Message(f"veza-ops: {job} is well again", f"{over}\n\n{page}", good=True)
     if now.kind == before:
         return None
-    return Message(_TITLE[now.kind].format(job=job), f"{now.says}\n\n{_WHAT_TO_DO[now.kind]}\n\n{link}")
+    proves = "Execute, on the Checks tab of the asset tracks," if may_be_asked else f"The next run of {job}"
+    what_to_do = _WHAT_TO_DO[now.kind].format(proves=proves)
+    return Message(_TITLE[now.kind].format(job=job), f"{harmless(now.says)}\n\n{what_to_do}\n\n{page}")
+
+
+_GAP = "\N{ZERO WIDTH SPACE}"
+_ALIKE = str.maketrans(
+    {
+        "*": "\N{ASTERISK OPERATOR}",
+        "`": "\N{MODIFIER LETTER GRAVE ACCENT}",
+        "~": "\N{TILDE OPERATOR}",
+        "|": "\N{DIVIDES}",
+    }
+)
+"""What markup is made of, and what looks like it."""
+_EDGE_OF_WORD = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+_ACTIVE = re.compile(r"[@<#&]|:(?=//)|\](?=[(\[])|(?<=\w)[.\u3002\uff0e\uff61](?=\w)")
+"""What mentions, links and tags are made of. Browsers take several characters for a dot."""
+
+
+def harmless(text: str) -> str:
+    """`text`, which may hold the name of any file, so that no service makes a mention, a link or markup of it.
+
+    It reads as before. What would be a mention, a link or a tag is broken by a space of no width, and what would be
+    markup is replaced by characters that look alike.
+    """
+    plain = _EDGE_OF_WORD.sub("\N{MODIFIER LETTER LOW MACRON}", brief(text).translate(_ALIKE))
+    return _ACTIVE.sub(lambda found: found[0] + _GAP, plain)

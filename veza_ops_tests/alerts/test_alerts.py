@@ -1,92 +1,23 @@
 """Who is told what, by real runs in a Dagster home, and a real channel: a web server that writes down what it gets."""
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-
 import dagster as dg
 import pytest
 
-from veza_ops.alerts.sensor import alert_on_trouble
-from veza_ops.definitions import defs
 from veza_ops.resources import Alerts
+from veza_ops_tests.alerts.conftest import Watch
 from veza_ops_tests.library import Library, run_job
+from veza_ops_tests.receiver import Receiver
 
 DRY = {"mark_orphans_failed": {"dry_run": True}}
 
 
-class Channel:
-    """A channel that takes messages, or refuses them while it is broken."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, str]] = []
-        self.is_broken = False
-        channel = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if not channel.is_broken:
-                    channel.messages.append(json.loads(body))
-                self.send_response(500 if channel.is_broken else 200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Keep quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"json://someone:secret@127.0.0.1:{self.server.server_port}/"
-
-    @property
-    def titles(self) -> list[str]:
-        return [message["title"] for message in self.messages]
-
-
-@pytest.fixture
-def channel() -> Iterator[Channel]:
-    channel = Channel()
-    yield channel
-    channel.server.shutdown()
-    channel.server.server_close()
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster home of the test's own: how runs end is only looked up in storage that lasts."""
-    (tmp_path / "home").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
-        yield instance
-
-
-class Watch:
-    """The sensor, tick by tick, with its cursor."""
-
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
-        self.cursor: str | None = None
-
-    def look(self, urls: str, *, max_missing: int = 100) -> str:
-        context = dg.build_sensor_context(self.instance, cursor=self.cursor, definitions=defs)
-        alerts = Alerts(urls=urls, max_missing=max_missing, web_url="http://dagster.example/")
-        result = alert_on_trouble(context, alerts=alerts)
-        assert isinstance(result, dg.SensorResult)
-        self.cursor = result.cursor
-        return str(result.skip_reason.skip_message if isinstance(result.skip_reason, dg.SkipReason) else "")
-
-
-@pytest.fixture
-def watch(instance: dg.DagsterInstance) -> Watch:
-    return Watch(instance)
+def readable(text: str) -> str:
+    """A message as people read it."""
+    return text.replace("\N{ZERO WIDTH SPACE}", "")
 
 
 def test_one_message_when_trouble_starts_and_one_when_it_ends(
-    library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
 ) -> None:
     watch.look(channel.url)
     for _ in range(3):
@@ -103,19 +34,19 @@ def test_one_message_when_trouble_starts_and_one_when_it_ends(
 
 
 def test_a_message_says_what_happened_what_to_do_and_where_to_look(
-    library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
 ) -> None:
     run = run_job(library, instance, database={"tracks_table": "nowhere"})
     watch.look(channel.url)
     (message,) = channel.messages
-    assert message["message"].startswith("There is no table public.nowhere in this database")
+    assert readable(message["message"]).startswith("There is no table public.nowhere in this database")
     assert "The run page shows the step that failed" in message["message"]
     assert message["message"].endswith(f"http://dagster.example/runs/{run.run_id}")
     assert message["type"] == "failure"
 
 
 def test_refused_storage_is_told_of_as_such_even_in_the_midst_of_other_trouble(
-    library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
 ) -> None:
     library.add_ghost()
     run_job(library, instance, database={"tracks_table": "nowhere"})
@@ -129,7 +60,7 @@ def test_refused_storage_is_told_of_as_such_even_in_the_midst_of_other_trouble(
 
 
 def test_storage_is_well_again_only_once_it_was_proven_and_not_after_an_hour_that_had_no_need_of_it(
-    library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
 ) -> None:
     ghost = library.add_ghost()
     away = {"root": str(library.root.parent)}
@@ -150,7 +81,7 @@ def test_storage_is_well_again_only_once_it_was_proven_and_not_after_an_hour_tha
 
 
 def test_an_area_that_is_left_alone_is_told_of_though_the_run_succeeded(
-    library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
 ) -> None:
     library.add_ghost(file_path="playable/ghost.flac")
     library.add_ghost(file_path="away/ghost.flac")
@@ -159,11 +90,11 @@ def test_an_area_that_is_left_alone_is_told_of_though_the_run_succeeded(
     assert run_job(library, instance).success
     watch.look(channel.url)
     assert channel.titles == ["veza-ops: cleanup_orphan_tracks refused to trust the storage"]
-    assert f"{library.root}/away" in channel.messages[0]["message"]
+    assert f"{library.root}/away" in readable(channel.messages[0]["message"])
 
 
 def test_more_orphans_than_configured_are_told_of_and_no_fewer(
-    library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
 ) -> None:
     library.add_ghost()
     run_job(library, instance, ops=DRY)
@@ -186,13 +117,13 @@ def test_with_no_channel_nothing_is_sent_and_the_sensor_says_so(
 
 
 def test_a_broken_channel_is_tried_again_until_somebody_was_told(
-    library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
 ) -> None:
-    channel.is_broken = True
+    channel.status = 500
     run_job(library, instance, database={"tracks_table": "nowhere"})
     run_job(library, instance)
     assert watch.look(channel.url).startswith("Nobody could be told of run")
-    channel.is_broken = False
+    channel.status = 200
     watch.look(channel.url)
     assert channel.titles == [
         "veza-ops: cleanup_orphan_tracks failed",
@@ -201,7 +132,7 @@ def test_a_broken_channel_is_tried_again_until_somebody_was_told(
 
 
 def test_one_working_channel_is_enough_and_is_told_once(
-    library: Library, instance: dg.DagsterInstance, channel: Channel, watch: Watch
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
 ) -> None:
     run_job(library, instance, database={"tracks_table": "nowhere"})
     for _ in range(2):
@@ -222,7 +153,7 @@ def test_no_secret_of_a_channel_reaches_a_log(
 
 
 def test_runs_of_another_code_location_are_not_spoken_of(
-    instance: dg.DagsterInstance, channel: Channel, watch: Watch
+    instance: dg.DagsterInstance, channel: Receiver, watch: Watch
 ) -> None:
     @dg.op
     def fails() -> None:
@@ -235,3 +166,20 @@ def test_runs_of_another_code_location_are_not_spoken_of(
     of_somebody_else.execute_in_process(instance=instance, raise_on_error=False)
     assert watch.look(channel.url) == "Nothing new to tell. Known trouble: none."
     assert channel.titles == []
+
+
+@pytest.mark.parametrize(
+    ("web_url", "page"),
+    [
+        ("http://dagster.example/", "http://dagster.example/runs/ID"),
+        ("https://dagster.example:8443/veza", "https://dagster.example:8443/veza/runs/ID"),
+        (" http://[::1]:3000", "http://[::1]:3000/runs/ID"),
+        ("https://someone:topsecret@dagster.example", "Run ID"),
+        ("postgresql://someone:topsecret@db/veza", "Run ID"),
+        ("javascript:alert(1)", "Run ID"),
+        ("http://[broken", "Run ID"),
+        ("", "Run ID"),
+    ],
+)
+def test_only_a_plain_web_address_is_put_in_a_message(web_url: str, page: str) -> None:
+    assert Alerts(web_url=web_url).page_of("ID") == page
