@@ -5,6 +5,7 @@ other job is a folder of the same shape. They stand on these, each of which impo
 
 - `errors`: what can go wrong, in plain sentences
 - `tracks`: Veza's database, and all the SQL. `storage`: Veza's files, from ``file_path`` to a verdict, and their proof
+- `heartbeat`: a sign of life for a service that notices when none comes
 - `witnesses`: which playable tracks prove the storage. `looks`: what looks at the files of tracks come to
 - `evidence`: every changed row written down, so that a run can be undone. `places`: where it lasts. `archive`: that of
   all runs. `recording`: a write with its evidence before and after

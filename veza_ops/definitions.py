@@ -101,6 +101,7 @@ def resource_types() -> dict[str, type[Resource]]:
             urls="VEZA_ALERT_URLS",
             max_missing="VEZA_ALERT_MAX_MISSING",
             web_url="VEZA_DAGSTER_URL",
+            heartbeat_url="VEZA_HEARTBEAT_URL",
         ),
     }
 

@@ -8,9 +8,11 @@ package takes.
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 import dagster as dg
 import upath
@@ -197,6 +199,10 @@ class History(Resource):
     max_runs: int = Field(default=1000, ge=1, le=100_000, description="Runs removed at a time; the rest the next day.")
 
 
+_PLAIN_HOST = re.compile(r"[\w.-]+(:\d+)?|\[[\da-fA-F:.]+\](:\d+)?")
+"""Of an address: a host without a login."""
+
+
 class Alerts(Resource):
     """Who is told when there is trouble, and when it is over."""
 
@@ -212,12 +218,22 @@ class Alerts(Resource):
     web_url: str = Field(
         default="http://localhost:3000", description="Where people reach Dagster's web UI, for the link to the run."
     )
+    heartbeat_url: str = Field(
+        default="",
+        description="Address that is asked for after each cleanup on proven storage, so that a service such as "
+        "Healthchecks.io can tell when none came. Use {env: VEZA_HEARTBEAT_URL}, since it is a secret. Empty: none.",
+        json_schema_extra=SECRET,
+    )
 
     @property
     def is_configured(self) -> bool:
         """Whether there is somebody to tell."""
         return bool(self.urls.strip())
 
-    def link(self, run_id: str) -> str:
-        """The address of a run's page."""
-        return f"{self.web_url.rstrip('/')}/runs/{run_id}"
+    def page_of(self, run_id: str) -> str:
+        """Where to look at a run: the address of its page, or its id where `web_url` is none that may be passed on."""
+        with suppress(ValueError):
+            address = urlsplit(self.web_url.strip())
+            if address.scheme in ("http", "https") and _PLAIN_HOST.fullmatch(address.netloc):
+                return f"{address.scheme}://{address.netloc}{address.path.rstrip('/')}/runs/{run_id}"
+        return f"Run {run_id}"

@@ -14,7 +14,9 @@ from veza_ops.component import VezaOps
 from veza_ops.definitions import build_defs, defs
 from veza_ops.errors import ConfigurationError
 from veza_ops.resources import Database
+from veza_ops.runs import WRITES_TRACKS
 from veza_ops_tests.library import Library, counts
+from veza_ops_tests.receiver import receiver
 
 SECRET = "s3cr3t-0f-the-l1brary"
 ONE_OF = "The executor is to be one of in_process, multiprocess"
@@ -166,6 +168,28 @@ def test_the_fields_of_resources_are_values_templates_or_references(monkeypatch:
     assert (seen["alerts"].web_url, seen["alerts"].max_missing) == ("https://dagster.example", 5)
 
 
+def test_the_heartbeat_is_a_reference_and_is_not_sent_where_a_dry_run_is_the_default(
+    here: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.add("playable/one.flac", status="ready", content=b"music")
+    settings = "{dry_run: %s, database: {url: {env: THEIR_DATABASE}}, alerts: {heartbeat_url: {env: THEIR_HEARTBEAT}}}"
+    with receiver() as service:
+        monkeypatch.setenv("THEIR_HEARTBEAT", f"http://{service.place}/{SECRET}")
+        for dry_run, asked in (("true", 0), ("false", 1)):
+            loaded = load(settings % dry_run)
+            assert SECRET not in repr((loaded.resources or {})["alerts"])
+            run(loaded, instance)
+            assert len(service.asked) == asked
+
+
+def test_the_jobs_that_write_say_which_table() -> None:
+    def table(name: str) -> str | None:
+        yaml = f"database: {{url: {{env: THEIR_DATABASE}}, tracks_table: {name}}}"
+        return load(yaml).resolve_job_def("restore_orphan_tracks").tags.get(WRITES_TRACKS)
+
+    assert table("tracks") == table("tracks") != table("songs")
+
+
 # -- what is wrong is named, and no value is repeated ----------------------------------------------------------------
 
 
@@ -175,6 +199,7 @@ def test_the_fields_of_resources_are_values_templates_or_references(monkeypatch:
         ("database: {url: '{{ env.WRONG }}'}", "Database.url holds a secret"),
         (f"database: {{url: '{URL}'}}", "Database.url holds a secret"),
         ("alerts: {urls: '{{ env.WRONG }}'}", "Alerts.urls holds a secret"),
+        ("alerts: {heartbeat_url: '{{ env.WRONG }}'}", "Alerts.heartbeat_url holds a secret"),
         ("database: '{{ env.WRONG }}'", "set by its fields"),
         ("age_threshold_minutes: 0", "age_threshold_minutes: Input should be greater than or equal to 1"),
         ("age_threshold_minutes: '{{ env.WRONG }}'", "age_threshold_minutes\n  Input should be a valid integer"),

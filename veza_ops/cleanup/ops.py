@@ -15,9 +15,11 @@ from veza_ops.cleanup.asset import of_cleanup
 from veza_ops.cleanup.lists import earlier_lists, keep_once
 from veza_ops.cleanup.marking import Marking
 from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch
+from veza_ops.errors import VezaOpsError
 from veza_ops.findings import TRACKS, report
+from veza_ops.heartbeat import beat
 from veza_ops.recording import Recorder
-from veza_ops.resources import Database, EvidenceStore, Storage
+from veza_ops.resources import Alerts, Database, EvidenceStore, Storage
 from veza_ops.runs import Location
 from veza_ops.steps import (
     NOT_CONFIGURED,
@@ -31,6 +33,7 @@ from veza_ops.steps import (
 )
 from veza_ops.text import shown
 from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, age_hours
+from veza_ops.witnesses import draw
 
 if TYPE_CHECKING:  # loads SQLAlchemy
     from veza_ops.tracks.table import Tracks
@@ -206,7 +209,13 @@ def mark_orphans_failed(
 
 @dg.op(tags={"kind": "dagster"})
 def report_cleanup(
-    context: dg.OpExecutionContext, found: Found, outcomes: list[Outcome], storage: Storage, evidence: EvidenceStore
+    context: dg.OpExecutionContext,
+    found: Found,
+    outcomes: list[Outcome],
+    database: Database,
+    storage: Storage,
+    evidence: EvidenceStore,
+    alerts: Alerts,
 ) -> dict[str, int]:
     """Add up what became of all batches, and tell the tracks asset: its counts, and whether it is healthy.
 
@@ -234,7 +243,38 @@ def report_cleanup(
     context.log_event(dg.AssetObservation(TRACKS, metadata=metadata))
     for finding in of_cleanup(outcome, found.unseen):
         report(context, finding)
+    if alerts.heartbeat_url.strip() and not _is_dry(context):
+        _show_life(context, outcome, database, storage, alerts.heartbeat_url.strip())
     return counts
+
+
+def _is_dry(context: dg.OpExecutionContext) -> bool:
+    """Whether the run was to change nothing, even if there was nothing to change."""
+    config = dg.validate_run_config(context.job_def, context.run.run_config)
+    return bool(config["ops"].get("mark_orphans_failed", {}).get("config", {}).get("dry_run"))
+
+
+def _show_life(
+    context: dg.OpExecutionContext, outcome: Outcome, database: Database, storage: Storage, url: str
+) -> None:
+    """Send the heartbeat if the storage is proven, which an hour without stale tracks hasn't needed so far."""
+    proof = outcome.proof
+    try:
+        if not outcome.counts.stale:
+            files = storage.files()
+            with database.tracks(writable=False) as tracks:
+                sample = draw(tracks, files.layout, storage.sample_size)
+            proof = files.prove(sample, sample.areas).proof()
+    except Exception as error:  # noqa: BLE001 - a mere sign of life ends no run
+        why = error if isinstance(error, VezaOpsError) else type(error).__name__
+        context.log.warning("No heartbeat, since the storage couldn't be proven: %s", why)
+        return
+    if proof.refused or proof.is_refused:
+        context.log.warning("No heartbeat: %s", proof)
+    elif refusal := beat(url):
+        context.log.warning("The heartbeat wasn't taken: %s", refusal)
+    else:
+        context.log.info("The heartbeat was taken.")
 
 
 def _story(found: Found, outcome: Outcome) -> dict[str, Any]:
