@@ -37,7 +37,7 @@ class Receiver:
             def answer(self) -> None:
                 if receiver.is_dripping:
                     with suppress(OSError):
-                        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"." * 600:
+                        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"." * 30:
                             self.wfile.write(bytes([byte]))
                             if receiver.is_closed.wait(1):
                                 return

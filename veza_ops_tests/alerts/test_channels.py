@@ -136,20 +136,8 @@ SERVICES = {
     "matrix": "matrix://user:token@localhost?mode=matrix",
     "ntfy": "ntfy://localhost/topic",
 }
-BREAKS = (
-    "@everyone",
-    "@here",
-    "@U123",
-    "<!channel",
-    "<@",
-    "<#C1",
-    "](",
-    "://evil",
-    "l.example",
-    "mail@evil",
-    "||",
-    "`code",
-)
+BREAKS = ("@everyone", "@here", "@U123", "<!channel", "<@", "<#C1", "](", "://evil", "l.example", "mail@evil", "||")
+MARKUP = "*bold*", "_it_", "~~struck~~", "`code`"
 
 
 @pytest.mark.parametrize("form", ["", "markdown", "html"])
@@ -166,5 +154,6 @@ def test_no_name_of_a_file_becomes_a_mention_or_a_link_or_markup_in_any_service(
     payload = "".join(sent.payloads)
     read = payload.encode().decode("unicode_escape") if "\\u200b" in payload else payload
     assert "\u200b" in read
-    assert not [each for each in BREAKS if each in read.replace("<\\!", "<!")], read
+    assert not [each for each in (*BREAKS, *MARKUP) if each in read.replace("<\\!", "<!")], read
     assert "\x1b" not in read
+    assert "\nforged" not in read
