@@ -78,7 +78,7 @@ class Location(NamedTuple):
         label = f"{context.repository_name}@{origin.location_name}"
         try:
             target = origin.loadable_target_origin
-        except (NotImplementedError, dg.DagsterInvariantViolationError):
+        except dg.DagsterInvariantViolationError:
             return cls(label)
         return cls(label, target.module_name or target.package_name or target.autoload_defs_module_name)
 

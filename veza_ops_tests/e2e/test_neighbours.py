@@ -19,6 +19,7 @@ from veza_ops.findings import TRACK_FILES
 from veza_ops.runs import LABEL
 from veza_ops_tests.e2e.deployment import (
     A_MINUTE_AND_THE_START,
+    JOB,
     ROOT,
     SCHEDULE,
     SENSOR,
@@ -90,25 +91,41 @@ class Platform:
         label = f"__repository__@{self.name}"
         return list(self.deployment.instance.get_run_records(dg.RunsFilter(tags={LABEL: label, **tags})))
 
+    def ids(self) -> set[str]:
+        """The ids of its runs."""
+        return {record.dagster_run.run_id for record in self.runs()}
+
+    def asked_for(self, number: int) -> list[dg.RunRecord]:
+        """The run that was asked for by that number, once it has been launched."""
+        return self.runs(**{"dagster/sensor_name": "asked_for", "dagster/run_key": str(number)})
+
     def done(self, number: int) -> dg.DagsterRun:
         """The run that was asked for by that number, as soon as it has finished."""
 
         def finished() -> dg.DagsterRun | None:
-            runs = self.runs(**{"dagster/sensor_name": "asked_for", "dagster/run_key": str(number)})
+            runs = self.asked_for(number)
             assert len(runs) <= 1
             return next((record.dagster_run for record in runs if record.dagster_run.is_finished), None)
 
         return wait_for(f"the end of run {number} of {self.name}", finished, seconds=A_MINUTE_AND_THE_START)
 
     def on_load(self) -> dg.RunRecord:
-        """The run for its load, as soon as that has been started: there is never more than one."""
+        """The run for its load, as soon as there is one: there is never more than one."""
 
-        def started() -> dg.RunRecord | None:
+        def launched() -> dg.RunRecord | None:
             runs = self.runs(**{"dagster/sensor_name": SENSOR})
             assert len(runs) <= 1
-            return next((record for record in runs if record.start_time), None)
+            return next(iter(runs), None)
 
-        return wait_for(f"a run for the load of {self.name}", started, seconds=A_MINUTE_AND_THE_START)
+        return wait_for(f"a run for the load of {self.name}", launched, seconds=A_MINUTE_AND_THE_START)
+
+    def cleaning(self) -> dg.RunRecord:
+        """Its first cleanup, as soon as that has been started, by whatever: the clock may strike before the load."""
+
+        def started() -> dg.RunRecord | None:
+            return next((run for run in self.runs() if run.start_time and run.dagster_run.job_name == JOB), None)
+
+        return wait_for(f"a cleanup of {self.name}", started, seconds=A_MINUTE_AND_THE_START)
 
     def skipped(self) -> InstigatorTick | None:
         """A tick of its schedule that started nothing."""
@@ -162,6 +179,17 @@ def platforms(server: PostgresServer, tmp_path: Path) -> Iterator[tuple[Platform
 NOWHERE = {"resources": {"database": {"config": {"tracks_table": "nowhere"}}}}
 
 
+def workspace_of(platforms: tuple[Platform, ...]) -> str:
+    """The path of a workspace file with the modules of all platforms."""
+    modules = [
+        {"python_module": {"module_name": each.name, "location_name": each.name, "working_directory": str(ROOT)}}
+        for each in platforms
+    ]
+    workspace = platforms[0].deployment.home / "workspace.yaml"
+    workspace.write_text(json.dumps({"load_from": modules}))
+    return str(workspace)
+
+
 def first_tracks(number: int) -> dict[str, Any]:
     return {"ops": {"audit_files": {"config": {"max_tracks": number, "page_size": number}}}}
 
@@ -175,18 +203,13 @@ def test_two_code_locations_in_one_instance_mind_their_own_runs_only(platforms: 
     ghost = us.library.add_ghost()
     for number in range(10):
         us.library.add(f"more/{number}.flac", status="ready", content=b"music")
-    modules = [
-        {"python_module": {"module_name": each.name, "location_name": each.name, "working_directory": str(ROOT)}}
-        for each in platforms
-    ]
-    workspace = deployment.home / "workspace.yaml"
-    workspace.write_text(json.dumps({"load_from": modules}))
     number = eu.ask("audit_track_files", first_tracks(2))
-    deployment.start("dagster-daemon", "run", "--workspace", str(workspace))
+    deployment.start("dagster-daemon", "run", "--workspace", workspace_of(platforms))
 
     # Its load gives each one a run, and one that is held up holds up no neighbour's.
-    held_up = eu.on_load()
+    eu.on_load()
     us.on_load()
+    held_up = eu.cleaning().dagster_run.run_id
     wait_for("the track", lambda: us.library.status(ghost) == "failed" or None, seconds=A_MINUTE_AND_THE_START)
 
     # What failed, in the daemon and on the command line: who is told of it is asked for at the end.
@@ -217,8 +240,16 @@ def test_two_code_locations_in_one_instance_mind_their_own_runs_only(platforms: 
     hourly = {"dagster/schedule_name": SCHEDULE}
     wait_for("a cleanup by the clock", lambda: us.runs(**hourly) or None, seconds=A_MINUTE_AND_THE_START)
     tick = wait_for("a tick without one", eu.skipped, seconds=A_MINUTE_AND_THE_START)
-    assert tick.skip_reason == f"Run {held_up.dagster_run.run_id} of the same job is still queued or running."
-    assert eu.runs(**hourly) == []
+    busy = [f"Run {run} of the same job is still queued or running." for run in eu.ids()]
+    assert tick.skip_reason in busy
+    assert {record.dagster_run.run_id for record in eu.runs(**hourly)} <= {held_up}
+
+    # In the queue, whoever writes to the same table waits, and the neighbour doesn't.
+    waiting = eu.ask(JOB)
+    assert us.done(us.ask(JOB)).status is dg.DagsterRunStatus.SUCCESS
+    wait_for("a run that waits", lambda: eu.asked_for(waiting) or None, seconds=A_MINUTE_AND_THE_START)
+    assert us.done(us.ask(JOB)).status is dg.DagsterRunStatus.SUCCESS
+    assert [record.dagster_run.status for record in eu.asked_for(waiting)] == [dg.DagsterRunStatus.QUEUED]
 
     # Each is told of its own failure, once.
     assert by_hand.wait(A_MINUTE_AND_THE_START) != 0
@@ -229,8 +260,8 @@ def test_two_code_locations_in_one_instance_mind_their_own_runs_only(platforms: 
         assert each.channel.titles[:1] == ["veza-ops: audit_track_files failed"]
         assert len(each.channel.titles) == len(set(each.channel.titles))
     assert failed.run_id in us.channel.messages[0]["message"]
-    theirs, ours = ({record.dagster_run.run_id for record in each.runs()} for each in platforms)
+    theirs, ours = (each.ids() for each in platforms)
     told = [{run for run in theirs | ours if run in str(each.channel.messages)} for each in platforms]
     assert (told[0] & ours, told[1] - ours) == (set(), set())
     for each in platforms:
-        assert len(each.runs(**{"dagster/sensor_name": SENSOR})) == 1
+        each.on_load()
