@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from veza_ops.storage.look import brief
+from veza_ops.text import brief
 
 
 class Kind(StrEnum):

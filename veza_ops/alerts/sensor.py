@@ -57,7 +57,7 @@ def alert_on_trouble(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.
             said.append("The rest comes with the next look.")
             break
     reason = " ".join(said) or f"Nothing new to tell. Known trouble: {', '.join(memory.told) or 'none'}."
-    return dg.SensorResult(cursor=str(memory), skip_reason=dg.SkipReason(reason))
+    return dg.SensorResult(cursor=str(memory), skip_reason=dg.SkipReason(" ".join((reason, *alerts.wrong))))
 
 
 def _recall(context: dg.SensorEvaluationContext, said: list[str]) -> Memory:

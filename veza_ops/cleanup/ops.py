@@ -266,7 +266,7 @@ def _show_life(
                 sample = draw(tracks, files.layout, storage.sample_size)
             proof = files.prove(sample, sample.areas).proof()
     except Exception as error:  # noqa: BLE001 - a mere sign of life ends no run
-        why = error if isinstance(error, VezaOpsError) else type(error).__name__
+        why = shown(str(error)) if isinstance(error, VezaOpsError) else type(error).__name__
         context.log.warning("No heartbeat, since the storage couldn't be proven: %s", why)
         return
     if proof.refused or proof.is_refused:

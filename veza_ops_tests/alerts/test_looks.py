@@ -12,8 +12,11 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from veza_ops.alerts import sensor
 from veza_ops.alerts.memory import Memory
 from veza_ops.alerts.message import Kind
+from veza_ops.alerts.sensor import alert_on_trouble
 from veza_ops.cleanup.job import JOB
+from veza_ops.definitions import defs, with_defaults
 from veza_ops.findings import TRACKS
+from veza_ops.resources import Alerts
 from veza_ops.runs import CHECKS_JOB, OURS
 from veza_ops_tests.alerts.conftest import Watch
 from veza_ops_tests.library import Library, run_job
@@ -221,6 +224,21 @@ def test_a_count_of_missing_files_that_is_none_is_passed_over(
 
     dg.GraphDefinition("tells", node_defs=[tell]).to_job(tags=OURS).execute_in_process(instance=instance)
     assert watch.look(channel.url, max_missing=0) == "Nothing new to tell. Known trouble: none."
+
+
+def test_a_wrong_number_is_said_with_every_look_and_keeps_nobody_from_being_told(
+    instance: dg.DagsterInstance, channel: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VEZA_ALERT_MAX_MISSING", "1,000")
+    finish(instance, ours=True)
+    context = dg.build_sensor_context(instance, definitions=defs)
+    set_wrong = with_defaults(Alerts, {"max_missing": dg.EnvVar("VEZA_ALERT_MAX_MISSING")})
+    result = alert_on_trouble(context, alerts=set_wrong(urls=channel.url))
+    assert isinstance(result, dg.SensorResult)
+    assert isinstance(result.skip_reason, dg.SkipReason)
+    said = str(result.skip_reason.skip_message)
+    assert said.startswith(f"Told: {FAILED}. VEZA_ALERT_MAX_MISSING holds no whole number")
+    assert channel.titles == [FAILED]
 
 
 def test_a_run_that_is_gone_holds_nothing_up(instance: dg.DagsterInstance, channel: Receiver, watch: Watch) -> None:
