@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev screenshots check test storms mutants bench bench-quick format clean
+.PHONY: help setup demo dev screenshots check test storms mutants image bench bench-quick format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -44,6 +44,9 @@ storms: $(READY) ## Run the storm suite alone (VEZA_OPS_UPLOADS=20000 for a long
 
 mutants: $(READY) ## Take out each guard in turn, and fail if no test notices
 	$(BIN)/python -m veza_ops_tests.mutants
+
+image: $(READY) ## Build the container image, run compose.yaml from it (root, Debian; IMAGE="-- OPTION..." for buildah)
+	$(BIN)/python -m veza_ops_tests.containers $(IMAGE)
 
 bench: $(READY) ## Measure all that docs/performance.md says (about ten minutes), and write it there
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
