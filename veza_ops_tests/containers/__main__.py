@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,10 +85,14 @@ class Containers:
         return [each for each in family if each.uids().real != 0]
 
     def stop(self, name: str, *, kill: bool = False) -> None:
-        """Stop a service as an engine does: its first process is asked to end, or killed with all others."""
-        inside = self.inside(name)
-        for process in inside if kill else inside[:1]:
-            process.kill() if kill else process.terminate()
+        """Stop a service as an engine does: its first process is asked to end, or killed, and no other outlives it."""
+        first, *others = self.inside(name)
+        first.kill() if kill else first.terminate()
+        psutil.wait_procs([first], PATIENCE)
+        assert not first.is_running()
+        for process in others:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.processes.pop(name).wait(PATIENCE)
 
     def stop_all(self) -> None:
@@ -96,7 +100,8 @@ class Containers:
         for process in self.processes.values():
             family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
             for each in family:
-                each.kill()
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
             process.wait(PATIENCE)
 
 
