@@ -38,7 +38,10 @@ for process in $(pgrep -u "$code"); do
 done
 expect yes "the code server runs and has the password" test "$holders" -gt 0
 
-expect yes "daemon and webserver run" pgrep -u "$dagster"
+for program in dagster-daemon dagster-webserver; do
+    expect yes "$program runs as $dagster" pgrep -u "$dagster" -f "$program"
+    expect no "$program runs as the code server's user" pgrep -u "$code" -f "$program"
+done
 for process in $(pgrep -u "$dagster"); do
     expect no "process $process of $dagster has the password" has_password "$process"
 done

@@ -1,6 +1,7 @@
 """deploy/check.sh says that all is well only where it is: each thing that it looks for is done to it."""
 
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ class Machine:
     users: Users
     code: dict[str, str]
     dagster: dict[str, str]
+    daemon: int | None = None
+    """The user of the daemon, if it isn't the webserver's."""
 
     @property
     def evidence(self) -> Path:
@@ -50,11 +53,22 @@ class Machine:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The two kinds of processes."""
-        kinds = ((self.users.code, self.code), (self.users.dagster, self.dagster))
+        """The three processes, all of which sleep."""
+        kinds = {
+            "code-server": (self.users.code, self.code),
+            "dagster-daemon": (self.daemon or self.users.dagster, self.dagster),
+            "dagster-webserver": (self.users.dagster, self.dagster),
+        }
         processes = [
-            subprocess.Popen(["sleep", "600"], user=user, group=self.users.group, extra_groups=[], env=environment)
-            for user, environment in kinds
+            subprocess.Popen(
+                [name, "600"],
+                executable=shutil.which("sleep"),
+                user=user,
+                group=self.users.group,
+                extra_groups=[],
+                env=environment,
+            )
+            for name, (user, environment) in kinds.items()
         ]
         try:
             yield
@@ -128,9 +142,21 @@ def test_one_user_for_all_is_found(machine: Machine) -> None:
 
 
 @needs_users
+def test_a_daemon_that_runs_as_the_code_server_does_is_found(machine: Machine) -> None:
+    machine.daemon = machine.users.code
+    machine.set_up()
+    with machine.running():
+        assert wrong(machine) == [
+            f"dagster-daemon runs as {machine.users.dagster}: no",
+            "dagster-daemon runs as the code server's user: yes",
+        ]
+
+
+@needs_users
 def test_a_machine_where_nothing_runs_shows_nothing(machine: Machine) -> None:
     machine.set_up()
-    assert [line.rpartition(":")[0] for line in wrong(machine)] == [
-        "the code server runs and has the password",
-        "daemon and webserver run",
+    assert wrong(machine) == [
+        "the code server runs and has the password: no",
+        f"dagster-daemon runs as {machine.users.dagster}: no",
+        f"dagster-webserver runs as {machine.users.dagster}: no",
     ]
