@@ -155,9 +155,14 @@ def see_it_work(containers: Containers, library: Library, port: int, say: Callab
     wait_for("a cleanup", lambda: is_cleaned_up(ghost), seconds=PATIENCE)
     say("a track without a file was marked failed")
     wait_for("the pages", lambda: webserver_answers(port), seconds=PATIENCE)
-    query = "{ runsOrError { ... on Runs { results { status } } } }"
-    assert graphql(port, query)["runsOrError"]["results"]
-    say("the pages show the run")
+
+    def have_succeeded() -> bool | None:
+        runs = graphql(port, "{ runsOrError { ... on Runs { results { status } } } }")["runsOrError"]["results"]
+        return (runs and all(run["status"] == "SUCCESS" for run in runs)) or None
+
+    # One that is cut off would hold up the next until run monitoring ends it.
+    wait_for("the end of the run, on the pages", have_succeeded, seconds=PATIENCE)
+    say("the pages show that the run succeeded")
 
     users = {name: {each.uids().real for each in containers.inside(name)} for name in containers.processes}
     assert users == {"code": {900}, "daemon": {901}, "web": {901}}, users
