@@ -8,6 +8,7 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from operator import length_hint
@@ -27,6 +28,8 @@ class Beat:
     def __init__(self) -> None:
         self.began = self.last = time.monotonic()
         self.worked_seconds = 0.0
+        self.is_given_up = False
+        """Whether nobody waits for the task any more: what it does now comes to nothing."""
 
     def __call__(self) -> None:
         """Say so."""
@@ -57,12 +60,12 @@ class Lookers:
 
         def work(looker: _Looker) -> None:
             # One that answers after all, when nobody waits for it any more, takes nothing else.
-            while not looker.is_given_up and (number := next(numbers, None)) is not None:
+            while not looker.beat.is_given_up and (number := next(numbers, None)) is not None:
                 looker.beat.began = time.monotonic()
                 looker.beat()
                 results[number] = do(tasks[number], looker.beat)
 
-        lookers = [_Looker(work)] if tasks else []
+        lookers = _started(work, 1, at_least=1) if tasks else []
         given_up = 0
         try:
             while lookers:
@@ -76,14 +79,14 @@ class Lookers:
                         raise looker.error
                 given_up += len(hung)
                 for looker in hung:
-                    looker.is_given_up = True
+                    looker.beat.is_given_up = True
                 lookers = [looker for looker in lookers if looker not in hung | over]
                 most = min(self.threads if given_up < 10 * self.threads else 0, len(lookers) + length_hint(numbers))
                 if waited > _TICK_SECONDS / 2 or not lookers:
-                    lookers += [_Looker(work) for _ in range(most - len(lookers))]
+                    lookers += _started(work, most - len(lookers), at_least=0 if lookers else min(most, 1))
         finally:
             for looker in lookers:  # somebody ends the run
-                looker.is_given_up = True
+                looker.beat.is_given_up = True
         return list(zip(tasks, results, strict=True))
 
 
@@ -95,7 +98,6 @@ class _Looker(threading.Thread):
         self._work = work
         self.beat = Beat()
         self.error: Exception | None = None
-        self.is_given_up = False
         self.start()
 
     def run(self) -> None:
@@ -106,6 +108,17 @@ class _Looker(threading.Thread):
 
     def is_hung(self, seconds: float) -> bool:
         return self.is_alive() and time.monotonic() - self.beat.last > seconds
+
+
+def _started(work: Callable[[_Looker], None], number: int, *, at_least: int) -> list[_Looker]:
+    """So many threads, or as many as the system allows. Raises OSError for fewer than `at_least`."""
+    lookers: list[_Looker] = []
+    with suppress(RuntimeError):
+        while len(lookers) < number:
+            lookers.append(_Looker(work))
+    if len(lookers) < at_least:
+        raise OSError(errno.EAGAIN, "no thread can be started")
+    return lookers
 
 
 def with_beats(seconds: float, do: Callable[[Beat], Result]) -> Result:

@@ -11,8 +11,9 @@ from itertools import count
 
 import upath
 
-from veza_ops.bounds import each_within, within
+from veza_ops.bounds import Beat, each_within, with_beats, within
 from veza_ops.errors import ConfigurationError
+from veza_ops.text import scheme
 
 _ON_DISK = ("", "file", "local")
 
@@ -57,20 +58,21 @@ def lasting(folder: str) -> upath.UPath:
         )
     if protocol in _ON_DISK:
         return _on_disk(rest)
+    where = f"evidence.folder is at {scheme(protocol)}://"
     if "@" in rest.partition("/")[0] or any(sign in rest for sign in "*?["):
         raise ConfigurationError(
-            f"evidence.folder is at {protocol}://, and its address holds a login or a sign that stands for many names. "
+            f"{where}, and its address holds a login or a sign that stands for many names. "
             "Give it the bucket and the folder alone; the store's own package finds the login in the environment."
         )
     try:
         place = upath.UPath(f"{protocol}://{rest}")
         place.fs  # noqa: B018 - loads what serves it
+        if is_on_disk(place):  # it took what it doesn't know for a folder
+            raise ImportError("no package is known for it")  # noqa: TRY301 - as one that is known and isn't there
     except ImportError as error:  # it names the package
-        raise ConfigurationError(f"evidence.folder is at {protocol}://, which nothing here serves: {error}.") from None
+        raise ConfigurationError(f"{where}, which nothing here serves: {error}.") from None
     except Exception as error:  # noqa: BLE001 - whatever its package makes of an address, which may hold a secret
-        raise ConfigurationError(
-            f"evidence.folder is at {protocol}://, and can't be used ({type(error).__name__}). Check the address."
-        ) from None
+        raise ConfigurationError(f"{where}, and can't be used ({type(error).__name__}). Check the address.") from None
     return place
 
 
@@ -95,9 +97,10 @@ def write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: f
     """Write `lines` to a file that wasn't there, and return it only when it is there for good.
 
     It is called `name` or, where there is such a file, `name` and a number. Only its owner can read it, if it is on a
-    disk. Raises OSError; what was begun is removed then. Raises TimeoutError after `seconds`.
+    disk. Raises OSError; what was begun is removed then, also when it comes to its end after all once it was given up.
+    That is when nothing of it is written for so many `seconds`.
     """
-    return within(seconds, lambda: _write_new(folder, name, lines))
+    return with_beats(seconds, lambda beat: _write_new(folder, name, lines, beat))
 
 
 def lines_of(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[bytes]:
@@ -147,18 +150,19 @@ def _lines_of(path: upath.UPath) -> Iterator[bytes]:
         yield from file
 
 
-def _write_new(folder: upath.UPath, name: str, lines: Iterable[bytes]) -> upath.UPath:
+def _write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], beat: Beat) -> upath.UPath:
     if not is_on_disk(folder):
         with as_os_errors():
-            return _store(folder, name, lines)
+            return _store(folder, name, lines, beat)
     _make(folder.path)
     path, descriptor = _create(folder, name)
     try:
         with open(descriptor, "wb") as file:
-            file.writelines(lines)
+            file.writelines(_each(lines, beat))
             file.flush()
             os.fsync(file.fileno())
         _sync(folder.path)
+        _require_waited_for(beat)
     except BaseException:
         with suppress(OSError):
             os.unlink(path.path)
@@ -179,14 +183,28 @@ def _create(folder: upath.UPath, name: str) -> tuple[upath.UPath, int]:
     raise AssertionError
 
 
-def _store(folder: upath.UPath, name: str, lines: Iterable[bytes]) -> upath.UPath:
+def _each(lines: Iterable[bytes], beat: Beat) -> Iterator[bytes]:
+    for line in lines:
+        beat()
+        _require_waited_for(beat)
+        yield line
+
+
+def _require_waited_for(beat: Beat) -> None:
+    """Raises TimeoutError when nobody waits for what is written any more."""
+    if beat.is_given_up:
+        raise TimeoutError
+
+
+def _store(folder: upath.UPath, name: str, lines: Iterable[bytes], beat: Beat) -> upath.UPath:
     """In an object store, which has stored what it was given once it is closed."""
     path = next(path for each in _names(name) if not (path := folder / each).exists())
     if folder.protocol not in _STORES:
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("wb") as file:
-            file.writelines(lines)
+            file.writelines(_each(lines, beat))
+        _require_waited_for(beat)
     except BaseException:  # half of it may be stored
         with suppress(Exception):
             path.unlink(missing_ok=True)

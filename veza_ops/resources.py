@@ -24,7 +24,7 @@ from veza_ops.evidence import Evidence
 from veza_ops.places import ANSWER_SECONDS, lasting
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
-from veza_ops.text import keep_secret
+from veza_ops.text import keep_secret, reveal
 from veza_ops.tracks.row import NOT_PLAYABLE
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ class Database(Resource):
         with plain_errors(address), self._engine.begin() as connection:
             if self._table is None:
                 self._table = preflight(connection, schema=self.db_schema, name=self.tracks_table, writable=writable)
+                reveal(self.db_schema)
+                reveal(self.tracks_table)
             yield Tracks(self._table, connection, tuple(self.not_playable))
 
 

@@ -13,10 +13,17 @@ _BRIEF = 1000
 _SHORTEST = 4
 """A secret of fewer characters isn't looked for, or it would be found in every other word."""
 
-_LOGIN = re.compile(r"(?<=:/)(/{0,2})(?:[^\s/:@]*:\S*|[^\s/@]+)@")
-"""Who logs in, in an address of any kind, up to the last @: a password need not be percent-encoded."""
-_PASSWORD = re.compile(r"(?i)(://\S*[?&](?:ssl)?password=|(?:^|\s)(?:ssl)?password=)[^\s&]+")
-"""An option of PostgreSQL's addresses, in both of their forms."""
+_WORD = re.compile(r"\S+")
+_PASSWORD = re.compile(r"(?i)(?<=[?&])((?:ssl)?password=)[^\s&]+")
+_PASSWORD_OF_LIBPQ = re.compile(r"(?i)(?<!\S)((?:ssl)?password *= *)('(?:[^'\\]|\\.)*'|\S+)")
+"""The option of PostgreSQL's addresses, in both of their forms."""
+
+_SCHEMES = (
+    *("postgresql", "postgres", "mysql", "mariadb", "sqlite", "mssql", "oracle", "redis"),
+    *("mongodb", "cockroachdb", "http", "https", "ftp", "sftp", "ssh", "smb"),
+    *("webdav", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"),
+    *("adl", "oci", "oss", "r2", "hdfs", "webhdfs", "memory", "file"),
+)
 
 _secrets: set[str] = set()
 _revealed: set[str] = set()
@@ -39,15 +46,54 @@ def _forget_revealed() -> None:
 
 
 def _forms(value: str) -> set[str]:
-    """A value as it stands, without what means nothing in a path, and the password in it if it is an address."""
-    logins = [login[0].rstrip("@").lstrip("/").partition(":")[2] for login in _LOGIN.finditer(value)]
-    paths = {os.path.normpath(value)} if value.startswith("/") else set()
-    return {value, value.strip(), *paths, *logins, *map(unquote, logins)} - {""}
+    """A value as it stands, as what is made of it on the way to a file or a server, and the password in it."""
+    plain = value.strip()
+    path = os.path.expanduser(plain.partition("file:")[2] if plain.startswith("file:") else plain)
+    passwords = [word[span].partition(":")[2] for word in _WORD.findall(plain) if (span := _login(word))]
+    passwords += [found[2].strip("'") for found in _PASSWORD_OF_LIBPQ.finditer(plain)]
+    forms = {value, plain, *passwords, *map(unquote, passwords)}
+    if path.startswith("/"):
+        path = f"/{path.lstrip('/')}"
+        forms |= {path, re.sub(r"/+(?:\./+)*", "/", path), os.path.normpath(path)}
+    return {each for form in forms if form for each in (form, repr(form)[1:-1])}
+
+
+def _login(word: str) -> slice | None:
+    """Where somebody logs in, in an address of any kind, up to the last @: a password need not be percent-encoded.
+
+    In a word without spaces, and in one pass: whatever a server or a row says may come here.
+    """
+    end = word.rfind("@")
+    start = word.find(":/", 0, end)
+    while start >= 0:
+        begin = start + 1
+        while word[begin] == "/":
+            begin += 1
+        slash, colon = word.find("/", begin, end), word.find(":", begin, end)
+        is_scheme = start > 1 and word[start - 2 : start].isalnum()  # a drive has one letter
+        # What stands before a slash is a user only with its password.
+        if is_scheme and begin < end and (slash < 0 or -1 < colon < slash):
+            return slice(begin, end)
+        start = word.find(":/", begin, end)
+    return None
+
+
+def _without_login(word: re.Match[str]) -> str:
+    text = word[0]
+    if "://" in text and "=" in text:
+        text = _PASSWORD.sub(rf"\1{HIDDEN}", text)
+    span = _login(text)
+    return text if span is None else f"{text[: span.start]}{HIDDEN}{text[span.stop :]}"
+
+
+def scheme(name: str) -> str:
+    """The kind of an address, if it is one that people know: of any other, it may be the beginning of a secret."""
+    return name if name.removeprefix("jdbc:") in _SCHEMES else HIDDEN
 
 
 def has_login(text: str) -> bool:
     """Whether there is an address in it with a user or a password."""
-    return _LOGIN.search(text) is not None
+    return any(_login(word) for word in _WORD.findall(text))
 
 
 def holds_secret(text: str) -> bool:
@@ -59,14 +105,14 @@ def hidden(text: str) -> str:
     """`text` without the secrets that are known, and without the logins of addresses."""
     for secret in sorted((each for each in _secrets if each in text), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    if "@" in text:
-        text = _LOGIN.sub(rf"\1{HIDDEN}@", text)
-    return _PASSWORD.sub(rf"\1{HIDDEN}", text) if "=" in text else text
+    if ":/" in text:
+        text = _WORD.sub(_without_login, text)
+    return _PASSWORD_OF_LIBPQ.sub(rf"\1{HIDDEN}", text) if "=" in text else text
 
 
 def shown(text: str, longest: int | None = None) -> str:
     """`text` without secrets, what can't be printed or could forge a line of a log escaped, in `longest` characters."""
-    text = hidden(text)
+    text = hidden(text)  # before it is cut, or the half of a secret may be left
     if longest is not None:
         text = cut(text, longest)
     return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
@@ -79,7 +125,7 @@ def quoted(text: str) -> str:
 
 def brief(text: str) -> str:
     """What rows hold as a page shows it: cut where nobody would read on."""
-    return shown(text if len(text) <= _BRIEF else f"{text[:_BRIEF]}… ({len(text)} characters)")
+    return shown(text) if len(text) <= _BRIEF else f"{shown(text, _BRIEF)} ({len(text)} characters)"
 
 
 def cut(text: str, longest: int = _BRIEF) -> str:

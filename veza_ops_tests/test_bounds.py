@@ -210,6 +210,25 @@ def test_what_is_interrupted_leaves_no_thread_that_goes_on(monkeypatch: pytest.M
     assert begun == [0]
 
 
+def test_where_no_more_threads_can_be_started_those_that_run_do_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        started.append(thread)
+        if len(started) > 1:
+            raise RuntimeError("can't start new thread")
+        first(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    pause = threading.Event()
+    done = Lookers(threads=8).run(lambda task, _: pause.wait(0.03) or task, list(range(5)))
+    assert [result for _, result in done] == list(range(5))
+    assert len(started) > 1
+    with pytest.raises(OSError, match="no thread can be started"):
+        within(NONE_HANGS, lambda: None)
+
+
 # -- one at a time --------------------------------------------------------------------------------------------------
 
 

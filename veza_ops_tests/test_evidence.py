@@ -130,6 +130,39 @@ def test_what_is_not_on_disk_in_time_is_given_up(
         evidence.write(MARKED, 0, [change("a")])
 
 
+def test_what_is_written_slowly_is_waited_for(evidence: Evidence, released: threading.Event) -> None:
+    def rows() -> Any:
+        for number in range(8):
+            released.wait(0.1)
+            yield change(str(number))
+
+    slow = Evidence(evidence.folder, "slow", 0.4)
+    assert len(list(slow.rows(slow.write(MARKED, 0, rows())))) == 8
+
+
+def test_what_was_given_up_is_removed_when_it_comes_to_its_end_after_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, released: threading.Event
+) -> None:
+    threads: list[threading.Thread] = []
+    real = os.fsync
+
+    def hang(descriptor: int) -> None:
+        threads.append(threading.current_thread())
+        released.wait()
+        real(descriptor)
+
+    evidence = Evidence(upath.UPath(tmp_path), "run", 0.2)
+    with monkeypatch.context() as hangs:
+        evidence.of_run.mkdir(parents=True)
+        hangs.setattr(os, "fsync", hang)
+        with pytest.raises(ConfigurationError, match="no answer"):
+            evidence.write(MARKED, 0, [change("a")])
+    assert len(evidence.files(MARKED)) == 1
+    released.set()
+    threads[0].join()
+    assert evidence.files(MARKED) == []
+
+
 @pytest.mark.parametrize(
     "folder", ["memory://x", "data://x", "simplecache::s3://x", "https://example.org/x", "MEMORY://x"]
 )

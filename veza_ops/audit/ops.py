@@ -18,6 +18,7 @@ from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.runs import Location, told_by_ours
 from veza_ops.steps import NOT_CONFIGURED, StepConfig, full_lists, plain_failures, refused, seconds_since_start, table
 from veza_ops.storage.proof import Proof
+from veza_ops.storage.walk import CUT
 from veza_ops.tracks.row import Judged, Track
 from veza_ops.witnesses import draw
 
@@ -175,7 +176,8 @@ def find_unnamed_files(
             if unnamed:
                 records.write(UNNAMED, number, ({"path": file.path, "size": file.size} for file in unnamed))
             found = found.with_files(len(stored), unnamed, len(unread))
-        found = replace(found, cut_short=next(walk, None) is not None)
+            found = replace(found, cut_short=found.cut_short or any(file.unread == CUT for file in unread))
+        found = replace(found, cut_short=found.cut_short or next(walk, None) is not None)
     context.log.info("%d files walked, %d of them named by no track", found.walked, found.unnamed)
     context.add_output_metadata(asdict(found) | {"seconds": round(time.monotonic() - began, 3)})
     return found

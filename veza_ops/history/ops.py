@@ -36,7 +36,7 @@ def remove_old_runs(context: dg.OpExecutionContext, history: History, evidence: 
         try:
             freed += forget(context.instance, run.run_id, evidence.of_run(run.run_id, context.instance))
         except OSError as error:
-            kept.append(shown(f"{run.run_id}: {error}"))
+            kept.append(shown(f"{run.run_id}: {error.strerror or error}"))
             if isinstance(error, TimeoutError):  # the others would be waited for as long
                 break
             continue

@@ -16,6 +16,7 @@ _AT_ONCE, _AT_ONCE_SECONDS = 1000, 0.2
 """So many files are handed over at a time, or those of so many seconds."""
 _MOST_HUNG = 10
 """So many folders are waited for in vain. What isn't walked by then isn't walked at all."""
+CUT = "the rest wasn't walked, since too many folders give no answer"
 
 
 class Stored(NamedTuple):
@@ -43,7 +44,6 @@ def walk(tops: Iterable[str], answer_seconds: float = 30.0) -> Iterator[Stored]:
             try:
                 with_beats(answer_seconds, some.take)
             except TimeoutError as error:
-                some.is_given_up = True
                 *way, (folder, _) = some.way
                 some.found.append(Stored(folder, 0, in_words(error)))
                 hung += 1
@@ -51,6 +51,7 @@ def walk(tops: Iterable[str], answer_seconds: float = 30.0) -> Iterator[Stored]:
                 way = some.way
             yield from some.found
             if hung == _MOST_HUNG:
+                yield Stored(top, 0, CUT)
                 return
 
 
@@ -71,15 +72,14 @@ class _Some:
     def __init__(self, way: Way) -> None:
         self.way = [*way]
         self.found: list[Stored] = []
-        self.is_given_up = False
 
     def take(self, beat: Beat) -> None:
         """Walk on for a moment."""
         until = time.monotonic() + _AT_ONCE_SECONDS
-        while self.way and not self.is_given_up and len(self.found) < _AT_ONCE and time.monotonic() < until:
+        while self.way and not beat.is_given_up and len(self.found) < _AT_ONCE and time.monotonic() < until:
             beat()
             found = next(self.way[-1][1], None)
-            if self.is_given_up:
+            if beat.is_given_up:
                 return
             if found is None:
                 self.way.pop()

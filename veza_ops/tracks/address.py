@@ -12,7 +12,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.text import shown
+from veza_ops.text import scheme, shown
 
 _SETTING = "VEZA_DATABASE_URL (or database.url)"
 _FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
@@ -71,11 +71,13 @@ class Address:
 def parse_url(text: str) -> Address:
     """The address of a PostgreSQL database. Raises ConfigurationError, without showing what may be a password."""
     text = text.strip()
-    if scheme := _SCHEME.match(text):
-        name = scheme[1].lower()
+    if found := _SCHEME.match(text):
+        name = found[1].lower()
         if name not in ("postgres", "postgresql"):
-            raise ConfigurationError(f"{_SETTING} starts with {name}://, but veza-ops speaks PostgreSQL only: {_FORM}.")
-        rest = text[scheme.end() :]
+            raise ConfigurationError(
+                f"{_SETTING} starts with {scheme(name)}://, but veza-ops speaks PostgreSQL only: {_FORM}."
+            )
+        rest = text[found.end() :]
         _require_encoding(rest)
         text = f"postgresql://{rest}"
     parameters = _parsed(text)

@@ -77,6 +77,8 @@ _WRONG_SETTING = re.compile(
     r"invalid response to SSL|expected authentication request"
 )
 _PING_SECONDS = 5
+_ADDRESSES = 3
+"""A host may have several, which are tried one after the other."""
 _GRACE_SECONDS = 10
 """A server that cancels what takes too long says so by then. Also for the look-up of names."""
 
@@ -123,7 +125,7 @@ def create_engine(
     @sa.event.listens_for(engine, "do_connect")
     def connect(_dialect: sa.Dialect, _record: object, _args: object, parameters: dict[str, Any]) -> Connection:
         return Connection.within(
-            connect_timeout_seconds * len(address.hosts) + _GRACE_SECONDS,
+            connect_timeout_seconds * max(len(address.hosts), _ADDRESSES) + _GRACE_SECONDS,
             statement_timeout_seconds + _GRACE_SECONDS,
             parameters,
         )

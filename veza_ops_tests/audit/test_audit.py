@@ -15,8 +15,10 @@ from veza_ops.audit.rules import Round, look_at
 from veza_ops.findings import STORAGE_PROVEN, TRACK_FILES
 from veza_ops.looks import Learned, Looking
 from veza_ops.runs import OURS, Location
+from veza_ops.storage import files
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
+from veza_ops.storage.walk import CUT, Stored
 from veza_ops.tracks.row import Track
 from veza_ops_tests.library import Library, failure, run_job
 
@@ -255,3 +257,12 @@ def test_an_observation_that_is_not_whole_is_no_audit(spoilt: dict[str, Any], in
     observe({**WHOLE, "audited": 2, "present": 0, "after": "a track"})
     observe({**WHOLE, **spoilt})
     assert last_round(instance, Location()) == Round(2, 0, 1, 1, "a track")
+
+
+def test_a_walk_that_too_many_folders_gave_no_answer_to_was_cut_short(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "walk", lambda *_: iter([Stored(str(library.root), 0, CUT)]))
+    told = audit(library, instance)
+    assert told["cut_short"]
+    assert told["unread_folders"] == 1

@@ -1,9 +1,10 @@
 """Storms on the evidence: no change without it, none of it is lost, and nobody waits for it."""
 
+import errno
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import dagster as dg
 import psycopg
 import pytest
 import sqlalchemy as sa
+import upath
 
+from veza_ops import places
 from veza_ops.evidence import MARKED, MARKING, UNVERIFIABLE, WOULD_MARK, Evidence, read
 from veza_ops.findings import TRACKS
 from veza_ops.resources import EvidenceStore
@@ -244,3 +247,20 @@ def test_a_dry_run_lists_what_it_would_do_and_plans_nothing(scene: Scene) -> Non
     records = evidence_of(scene, scene.run(ops={"mark_orphans_failed": {"dry_run": True}}))
     assert len(rows_of(records, WOULD_MARK)) == len(scene.ghosts)
     assert rows_of(records, MARKING) == rows_of(records, MARKED) == []
+
+
+def test_a_list_that_nobody_can_read_any_more_is_kept_anew(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs no run that has done its work."""
+    scene.library.add("s3://bucket/song.flac")
+    first = scene.run()
+    real = places._lines_of  # noqa: SLF001 - where a disk's error comes from
+
+    def lines_of(path: upath.UPath) -> Iterator[bytes]:
+        if first.run_id in str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path)
+
+    monkeypatch.setattr(places, "_lines_of", lines_of)
+    second = scene.run()
+    assert counts(second)["unverifiable"] == 1
+    assert len(rows_of(evidence_of(scene, second), UNVERIFIABLE)) == 1
