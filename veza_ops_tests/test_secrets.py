@@ -229,7 +229,13 @@ def test_a_mistake_whose_words_hold_a_secret_is_not_told_in_them(
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "words",
-    ["@" + ":/:" * 300_000, ":/@" * 300_000, "ab:/" * 300_000 + "@", "://?password=" * 100_000, "password='" * 100_000],
+    [
+        "@" + ":/:" * 300_000,
+        ":/@" * 300_000,
+        "ab://x/" * 200_000 + "@",
+        "://?password=" * 100_000,
+        "password='" * 100_000,
+    ],
 )
 def test_a_text_of_any_length_is_shown_in_one_pass(words: str) -> None:
     """A trigger may say a megabyte, while rows are locked; what looks at each part of it again would take hours."""
