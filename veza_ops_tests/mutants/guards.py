@@ -1845,7 +1845,7 @@ GUARDS = [
         "a text of any length is shown in one pass",
         "text.py",
         '        start = word.find(":/", begin, end)\n',
-        '        start = word[begin:end].find(":/") + begin if ":/" in word[begin:end] else -1\n',
+        '        start = word.find(":/", begin, end) if word[begin:end].split(":/") else -1\n',
         f"{SECRETS} -k one_pass --timeout 30",
     ),
     Guard(
