@@ -36,6 +36,11 @@ class TracksTableError(VezaOpsError):
 class StorageNotProvenError(VezaOpsError):
     """The files seen here are not those that the database speaks of, so no file may be called missing."""
 
+    def __init__(self, message: str, areas: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.areas = areas
+        """Where, if that is known."""
+
 
 class RunEndedError(VezaOpsError):
     """Somebody has ended the run, or it is past its time: nothing more is written."""

@@ -18,6 +18,8 @@ from veza_ops.text import shown
 
 NAMED = 20
 """So many refused areas are named; there may be thousands."""
+EVERYWHERE = "*"
+"""Stands for all areas, where it isn't known of which something is said. No path is that."""
 _KEPT = 1_000
 """So many proven ones are remembered."""
 
@@ -159,6 +161,8 @@ class Witnesses:
         left = {str(gone.area): why for gone, why in (doubts or {}).items() if gone and why}
         left = {area: why for area, why in left.items() if area not in refused}
         is_open = bool(self.sample.size) and not self.sample.on_trust and not self.whole.is_proven
+        if proven and not self.whole.sampled and not self.sample.may_hide:
+            is_open = False  # all playable tracks are in areas of their own: there is no whole to prove
         return Proof(
             self.sampled,
             self.seen,
@@ -251,6 +255,25 @@ class Proof:
         """Whether nothing at all was proven, and something was refused."""
         return not self.proven and bool(self.refused or self.whole)
 
+    @property
+    def areas_proven(self) -> frozenset[str]:
+        """Where witnesses were seen, not merely taken on trust: EVERYWHERE is among it if they prove the whole."""
+        if not self.seen:
+            return frozenset()
+        proven = self.proven - self.left.keys()
+        return proven if self.refused or self.whole else proven | {EVERYWHERE}
+
+    @property
+    def areas_refused(self) -> frozenset[str]:
+        """Where not: EVERYWHERE is among it if the whole isn't proven, or if not all areas have a name.
+
+        Where no witness at all was seen, the root itself may be wrong, and the areas in it with it.
+        """
+        if not self.refused and not self.is_refused:
+            return frozenset()
+        named = frozenset(self.refused) if self.seen and self.refused_areas <= len(self.refused) else frozenset()
+        return named | {EVERYWHERE} if self.whole or not named else named
+
     def require(self, layout: Layout) -> None:
         """Raises StorageNotProvenError when nothing at all was proven."""
         if self.is_refused:
@@ -259,7 +282,8 @@ class Proof:
                 f"This storage is not the one that the database describes: with {layout}, {why}. On such storage "
                 "nothing is changed. Check that the disk is mounted here and that VEZA_STORAGE_ROOT and "
                 "storage.path_map say where. Statuses of tracks that keep no file belong into database.not_playable; "
-                "storage.sample_size: 0 goes without proof."
+                "storage.sample_size: 0 goes without proof.",
+                self.areas_refused,
             )
 
     @property

@@ -539,6 +539,32 @@ def test_a_run_is_refused_only_where_nothing_was_proven() -> None:
     assert not Proof(0, 0).is_refused
 
 
+@pytest.mark.parametrize(
+    ("proof", "proven", "refused"),
+    [
+        (Proof(3, 3, frozenset({"/a", "/b"})), {"/a", "/b", "*"}, set()),
+        (Proof(3, 2, frozenset({"/a"}), {"/b": "gone"}, 1), {"/a"}, {"/b"}),
+        (Proof(6, 3, frozenset({"/a"}), whole="only 3 of 6"), {"/a"}, set()),
+        (Proof(6, 3, frozenset(), {"/b": "gone"}, 1, whole="only 3 of 6"), set(), {"/b", "*"}),
+        (Proof(3, 3, frozenset({"/a", "/b"}), left={"/b": "it is empty"}), {"/a", "*"}, set()),
+        (Proof(3, 1, frozenset({"/a"}), {"/b": "gone"}, 2), {"/a"}, {"*"}),
+        (Proof(3, 0, frozenset(), {"/b": "gone"}, 1), set(), {"*"}),
+        (Proof(0, 0, frozenset(), whole="nothing to prove it with"), set(), {"*"}),
+        (Proof(0, 0, frozenset({"/a"})), set(), set()),
+    ],
+    ids=["proven", "in part", "not the whole", "a disk and the whole", "left alone", "more than are named",
+         "nothing seen", "nothing to see", "on trust"],
+)  # fmt: skip
+def test_a_proof_names_the_areas_that_it_speaks_for(proof: Proof, proven: set[str], refused: set[str]) -> None:
+    assert (proof.areas_proven, proof.areas_refused) == (proven, refused)
+
+
+def test_a_refusal_carries_the_areas(root: Path) -> None:
+    with pytest.raises(StorageNotProvenError) as caught:
+        Proof(3, 1, frozenset(), {"/srv/a": "gone"}, 1).require(Layout(str(root)))
+    assert caught.value.areas == {"/srv/a"}
+
+
 def test_a_refusal_says_with_which_settings_why_and_what_to_do(root: Path) -> None:
     layout = Layout(str(root), {"/app": "/mnt/app"})
     proof = Proof(9, 0, frozenset(), {"/srv/a": "it is empty", "/srv/b": "it is empty", "/srv/c": "it hangs"}, 3)
