@@ -257,20 +257,19 @@ def _is_dry(context: dg.OpExecutionContext) -> bool:
 def _show_life(
     context: dg.OpExecutionContext, outcome: Outcome, database: Database, storage: Storage, url: str
 ) -> None:
-    """Send the heartbeat if the storage is proven, which an hour without stale tracks hasn't needed so far."""
-    proof = outcome.proof
+    """Send the heartbeat if the storage is proven, also where it has no stale tracks."""
     try:
-        if not outcome.counts.stale:
-            files = storage.files()
-            with database.tracks(writable=False) as tracks:
-                sample = draw(tracks, files.layout, storage.sample_size)
-            proof = files.prove(sample, sample.areas).proof()
+        files = storage.files()
+        with database.tracks(writable=False) as tracks:
+            sample = draw(tracks, files.layout, storage.sample_size)
+        now = files.prove(sample, sample.areas).proof()
     except Exception as error:  # noqa: BLE001 - a mere sign of life ends no run
         why = shown(str(error)) if isinstance(error, VezaOpsError) else type(error).__name__
         context.log.warning("No heartbeat, since the storage couldn't be proven: %s", why)
         return
-    if proof.refused or proof.is_refused:
-        context.log.warning("No heartbeat: %s", proof)
+    proof = outcome.proof | now
+    if proof.refused or now.whole:
+        context.log.warning("No heartbeat: %s", proof if proof.refused else now.whole)
     elif refusal := beat(url):
         context.log.warning("The heartbeat wasn't taken: %s", refusal)
     else:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -98,6 +99,44 @@ def test_it_is_not_sent_when_an_area_was_left_alone_though_the_run_succeeded(
     (why,) = cleanups.run(library)
     assert f"{library.root}/away" in why
     assert service.asked == []
+
+
+def test_it_is_not_sent_when_an_area_without_stale_tracks_is_away(
+    library: Library, service: Receiver, cleanups: Cleanups
+) -> None:
+    for number in range(3):
+        library.add(f"away/{number}.flac", status="ready", age=timedelta(days=9))
+    for number in range(25):
+        library.add(f"playable/new{number}.flac", status="ready", content=b"music")
+    ghost = library.add_ghost(file_path="playable/ghost.flac")
+    (why,) = cleanups.run(library)
+    assert f"in {library.root}/away, " in why
+    assert library.status(ghost) == "failed"
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("is_stale", [False, True])
+def test_it_is_not_sent_when_the_newest_tracks_are_unseen_though_no_area_was_refused(
+    library: Library, service: Receiver, cleanups: Cleanups, *, is_stale: bool
+) -> None:
+    for number in range(100):
+        library.add(f"away{number}/1.flac", status="ready", age=timedelta(minutes=1))
+    if is_stale:
+        library.add_ghost(file_path="playable/ghost.flac")
+    (why,) = cleanups.run(library, storage={"sample_size": 2})
+    assert why.startswith("No heartbeat: the files of only 0 of the 2 newest playable tracks can be seen")
+    assert service.asked == []
+
+
+def test_it_is_sent_where_all_playable_tracks_are_in_areas_of_their_own(
+    library: Library, service: Receiver, cleanups: Cleanups
+) -> None:
+    root = str(library.root)
+    library.execute("UPDATE tracks SET file_path = :root || '/' || file_path", root=root)
+    library.add_ghost(file_path=f"{root}/playable/ghost.flac")
+    for _ in range(2):
+        assert cleanups.run(library, storage={"root": ""}) == ["The heartbeat was taken."]
+    assert len(service.asked) == 2
 
 
 def test_it_is_not_sent_by_a_run_that_failed(library: Library, service: Receiver, cleanups: Cleanups) -> None:
