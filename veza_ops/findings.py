@@ -9,7 +9,9 @@ from typing import Any
 
 import dagster as dg
 
-from veza_ops.storage.proof import Proof
+from veza_ops.errors import StorageNotProvenError
+from veza_ops.storage.proof import EVERYWHERE, Proof
+from veza_ops.text import shown
 
 TRACKS = dg.AssetKey("tracks")
 TRACK_FILES = dg.AssetKey("track_files")
@@ -23,6 +25,9 @@ STORAGE_PROVEN = dg.AssetCheckSpec(
     "areas that it names are left alone. An hour without stale tracks needs no proof, and leaves this as it was.",
 )
 
+PROVEN, REFUSED = "proven", "refused"
+"""What the check's metadata calls the areas of the storage: those that were proven, and those that weren't."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -34,6 +39,8 @@ class Finding:
     certain: bool = True
     """False for an answer that asks to be watched rather than acted on at once."""
     numbers: dict[str, int] = field(default_factory=dict)
+    areas: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Where in the storage what is said holds, and where it doesn't."""
 
     @property
     def told(self) -> dict[str, Any]:
@@ -44,7 +51,10 @@ class Finding:
             "passed": self.healthy,
             "description": self.says,
             "severity": dg.AssetCheckSeverity.ERROR if self.certain else dg.AssetCheckSeverity.WARN,
-            "metadata": self.numbers,
+            "metadata": {
+                **self.numbers,
+                **{name: dg.MetadataValue.json(sorted(areas)) for name, areas in self.areas.items()},
+            },
         }
 
 
@@ -57,12 +67,14 @@ def of_proof(proof: Proof) -> Finding:
         says=f"{words[0].upper()}{words[1:]}.",
         certain=bool(proof.refused),
         numbers={"sampled": proof.sampled, "seen": proof.seen, "refused_areas": proof.refused_areas},
+        areas={PROVEN: proof.areas_proven, REFUSED: proof.areas_refused},
     )
 
 
-def of_refusal(reason: str) -> Finding:
+def of_refusal(error: StorageNotProvenError) -> Finding:
     """What a proof that was refused says."""
-    return Finding(STORAGE_PROVEN, healthy=False, says=reason)
+    areas = {REFUSED: error.areas or frozenset({EVERYWHERE})}
+    return Finding(STORAGE_PROVEN, healthy=False, says=shown(str(error)), areas=areas)
 
 
 def unanswered(reason: str, *checks: dg.AssetCheckSpec) -> Iterator[Finding]:

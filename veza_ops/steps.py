@@ -56,7 +56,7 @@ def plain_failures(context: dg.OpExecutionContext | None = None) -> Iterator[Non
             seconds = _AGAIN.calculate_delay(context.retry_number + 1)
             raise dg.RetryRequested(_AGAIN.max_retries, seconds_to_wait=seconds) from failure
         if context is not None and isinstance(error, StorageNotProvenError):
-            report(context, of_refusal(shown(str(error))))
+            report(context, of_refusal(error))
         raise failure from None
     except Exception as error:
         if holds_secret("".join(format_exception(error))):

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Self
 
 from veza_ops.alerts.message import Ending, Kind
 from veza_ops.cleanup.job import JOB
 from veza_ops.runs import CHECKS_JOB
+from veza_ops.storage.proof import EVERYWHERE
 
 SAME_STORAGE = {JOB: CHECKS_JOB, CHECKS_JOB: JOB}
 """Who looks at the same storage: those who execute the checks do what the cleanup does, so one proves it for the other.
@@ -24,48 +26,67 @@ class Memory:
     """The event up to which all has been told."""
     told: Mapping[str, Kind] = field(default_factory=dict)
     """Which trouble people know of, by job."""
-    unproven: frozenset[str] = frozenset()
-    """Whose storage wasn't proven again since it was refused: of those, nobody is told that all is well."""
+    unproven: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The areas that weren't proven again since a job refused them: till they are, nobody is told that all is well."""
+    tried: int | None = None
+    """The event whose run couldn't be read, the first time."""
 
     @classmethod
     def read(cls, cursor: str) -> Self:
         """Raises ValueError for a cursor that isn't one."""
         try:
             upto, told, *others = json.loads(cursor)
-            (unproven,) = others or ([],)
+            unproven, *more = others or [{}]
+            (tried,) = more or [None]
+            if isinstance(unproven, list):  # as earlier versions wrote it: the jobs alone
+                unproven = {job: [EVERYWHERE] for job in unproven}
             kinds = {str(job): Kind(kind) for job, kind in told.items()}
+            areas = {job: frozenset(names) for job, names in unproven.items() if isinstance(names, list)}
         except (TypeError, AttributeError, RecursionError) as error:
             raise ValueError(str(error)) from None
-        is_event = upto is None or (type(upto) is int and upto >= 0)
-        if not is_event or not isinstance(unproven, list) or not all(isinstance(job, str) for job in unproven):
-            raise ValueError("an event and jobs are expected")
-        return cls(upto, kinds, frozenset(unproven))
+        are_events = all(each is None or (type(each) is int and each >= 0) for each in (upto, tried))
+        are_names = all(isinstance(each, str) for each in (*areas, *chain.from_iterable(areas.values())))
+        if not are_events or not are_names or len(areas) < len(unproven):
+            raise ValueError("events, jobs and areas are expected")
+        return cls(upto, kinds, areas, tried)
 
     def __str__(self) -> str:
-        return json.dumps([self.upto, dict(self.told), sorted(self.unproven)])
+        areas = {job: sorted(names) for job, names in self.unproven.items()}
+        return json.dumps([self.upto, dict(self.told), areas, self.tried])
 
     def after(self, job: str, ending: Ending) -> Self:
         """What is known once people were told how a run of `job` ended.
 
-        Where the storage was refused, success alone says nothing: an hour may have had no need of it.
+        Where the storage was refused, success alone says nothing: an hour may have had no need of it. What is proven
+        of an area ends the trouble with that one only.
         """
-        told, unproven = dict(self.told), set(self.unproven)
+        other = SAME_STORAGE.get(job, job)
+        unproven = {
+            each: areas - ending.proven if each in (job, other) else areas for each, areas in self.unproven.items()
+        }
+        unproven[job] = unproven.get(job, frozenset()) | ending.refused
+        unproven = {each: areas for each, areas in unproven.items() if areas}
+        told = dict(self.told)
         if ending.trouble:
             told[job] = ending.trouble.kind
-        elif job not in unproven or ending.is_storage_good:
+        elif job not in unproven:
             told.pop(job, None)
-        if ending.is_storage_good is not None:
-            unproven.discard(job)
-        if ending.is_storage_good is False:
-            unproven.add(job)
-        other = SAME_STORAGE.get(job, "")
-        if ending.is_storage_good:
-            unproven.discard(other)
-            if told.get(other) is Kind.STORAGE:
-                del told[other]
-        return replace(self, told=told, unproven=frozenset(unproven))
+        if other not in unproven and ending.proven and told.get(other) is Kind.STORAGE:
+            del told[other]
+        return replace(self, told=told, unproven=unproven)
 
-    def knowing(self, job: str, kind: Kind | None) -> Self:
-        """The same with people told of `job`."""
-        others = {each: known for each, known in self.told.items() if each != job}
-        return replace(self, told={**others, job: kind} if kind else others)
+    def knows(self, job: str, after: Self) -> bool:
+        """Whether people know all that is to be known of `job` after a run: its kind of trouble, and the areas."""
+        known = self.unproven.get(job, frozenset())
+        is_same_disk = EVERYWHERE in known or after.unproven.get(job, frozenset()) <= known
+        return self.told.get(job) == after.told.get(job) and is_same_disk
+
+    def knowing(self, job: str, after: Self) -> Self:
+        """The same with people told of `job` what is known after a run."""
+        told = {each: kind for each, kind in self.told.items() if each != job}
+        unproven = {each: areas for each, areas in self.unproven.items() if each != job}
+        if kind := after.told.get(job):
+            told[job] = kind
+        if areas := after.unproven.get(job):
+            unproven[job] = areas
+        return replace(self, told=told, unproven=unproven)

@@ -53,9 +53,11 @@ class Trouble:
 class Ending:
     """How a run ended."""
 
-    trouble: Trouble | None
-    is_storage_good: bool | None
-    """What it says of the storage; None if it had no need of it, or nothing to prove it with."""
+    trouble: Trouble | None = None
+    proven: frozenset[str] = frozenset()
+    """The areas of the storage where witnesses were seen."""
+    refused: frozenset[str] = frozenset()
+    """Those where they weren't. A run that had no need of the storage says neither."""
 
 
 @dataclass(frozen=True)

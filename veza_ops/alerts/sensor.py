@@ -1,21 +1,24 @@
 """When people are told: the sensor that looks at the runs that have finished."""
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
+from typing import Final
 
 import dagster as dg
 
 from veza_ops.alerts.channels import send
 from veza_ops.alerts.memory import SAME_STORAGE, Memory
-from veza_ops.alerts.message import Ending, message
-from veza_ops.alerts.trouble import ending_of
+from veza_ops.alerts.message import Ending, Message, message
+from veza_ops.alerts.trouble import ending_of, ending_of_unreadable
 from veza_ops.resources import Alerts
 from veza_ops.runs import CHECKS_JOB, Location, is_ours
 
 _NAMES = {CHECKS_JOB: "a check of the assets"}
 """What jobs that nobody knows by their name are called."""
+
+_KINDS: Final = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE)
 
 PAGE = 100
 """Finished runs of a kind that are read at a time."""
@@ -43,71 +46,107 @@ def alert_on_trouble(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.
         # Without a cursor, so that whoever is told one day isn't told of all that was.
         return dg.SensorResult(cursor="", skip_reason=dg.SkipReason("VEZA_ALERT_URLS is not set: nobody is told."))
     until = time.monotonic() + LOOK_SECONDS
-    said: list[str] = []
-    memory, here = _recall(context, said), Location.of_sensor(context)
-    for storage_id, run in _finished_since(context.instance, memory.upto):
-        if run and is_ours(run, here):
-            ending = ending_of(context.instance, run, max_missing=alerts.max_missing)
-            memory, is_told = _tell(context, alerts, memory, run, ending, said)
-            if not is_told:
-                said.append(f"Nobody could be told of run {run.run_id}; the next look tries again.")
-                break
-        memory = replace(memory, upto=storage_id)
-        if time.monotonic() > until:
-            said.append("The rest comes with the next look.")
-            break
-    reason = " ".join(said) or f"Nothing new to tell. Known trouble: {', '.join(memory.told) or 'none'}."
-    return dg.SensorResult(cursor=str(memory), skip_reason=dg.SkipReason(" ".join((reason, *alerts.wrong))))
-
-
-def _recall(context: dg.SensorEvaluationContext, said: list[str]) -> Memory:
+    look, here = _Look(context, alerts), Location.of_sensor(context)
+    before = look.memory
     try:
-        return Memory.read(context.cursor) if context.cursor else Memory()
-    except ValueError:
-        said.append("The cursor couldn't be understood, so this is a first look, at the runs of the last hour.")
-        return Memory()
+        for storage_id, run in _finished_since(context.instance, before.upto):
+            if run and is_ours(run, here) and not look.has_told(run, storage_id):
+                break
+            look.memory = replace(look.memory, upto=storage_id, tried=None)
+            if time.monotonic() > until:
+                look.said.append("The rest comes with the next look.")
+                break
+    except Exception as error:
+        if look.memory == before:
+            raise
+        # What was told so far stays told.
+        look.said.append(f"The rest comes with the next look, since this one ended with {type(error).__name__}.")
+    reason = " ".join(look.said) or f"Nothing new to tell. Known trouble: {', '.join(look.memory.told) or 'none'}."
+    return dg.SensorResult(cursor=str(look.memory), skip_reason=dg.SkipReason(" ".join((reason, *alerts.wrong))))
 
 
-def _tell(
-    context: dg.SensorEvaluationContext,
-    alerts: Alerts,
-    memory: Memory,
-    run: dg.DagsterRun,
-    ending: Ending,
-    said: list[str],
-) -> tuple[Memory, bool]:
-    """Tell what is new by a run; what is known then, and whether all of it could be told."""
-    after = memory.after(run.job_name, ending)
-    for job in dict.fromkeys((run.job_name, *memory.told)):
-        before, kind = memory.told.get(job), after.told.get(job)
-        now = ending.trouble if job == run.job_name else None
-        name, page = _NAMES.get(job, job), alerts.page_of(run.run_id)
-        news = message(name, before, now, page, may_be_asked=job in SAME_STORAGE) if kind != before else None
-        if news is None:
-            continue
-        sent = send(alerts.urls, news)
+class _Look:
+    """One look at the runs: what is known so far, and what the tick says of it."""
+
+    def __init__(self, context: dg.SensorEvaluationContext, alerts: Alerts) -> None:
+        self.context = context
+        self.alerts = alerts
+        self.said: list[str] = []
+        try:
+            self.memory = Memory.read(context.cursor) if context.cursor else Memory()
+        except ValueError:
+            self.memory = Memory()
+            self.said.append(
+                "The cursor couldn't be understood, so this is a first look, at the runs of the last hour."
+            )
+
+    def has_told(self, run: dg.DagsterRun, storage_id: int) -> bool:
+        """Tell what is new by a run; whether that is done with, or else the next look has to try again."""
+        try:
+            ending = ending_of(self.context.instance, run, max_missing=self.alerts.max_missing)
+        except Exception as error:  # noqa: BLE001 - it may be of any storage; what such errors say may hold anything
+            why = f"Run {run.run_id} couldn't be read ({type(error).__name__})"
+            if self.memory.tried != storage_id:  # the storage may have been away for a moment
+                self.said.append(f"{why}; the next look tries again.")
+                self.memory = replace(self.memory, tried=storage_id)
+                return False
+            self.said.append(f"{why}.")
+            ending = ending_of_unreadable(run)
+        if ending is None or self._tell(run, ending):
+            return True
+        self.said.append(f"Nobody could be told of run {run.run_id}; the next look tries again.")
+        return False
+
+    def _tell(self, run: dg.DagsterRun, ending: Ending) -> bool:
+        """Tell what is new by a run that ended so; whether all of it could be told."""
+        after = self.memory.after(run.job_name, ending)
+        for job in dict.fromkeys((run.job_name, *self.memory.told)):
+            if self.memory.knows(job, after):
+                continue
+            now, before = after.told.get(job), self.memory.told.get(job)
+            trouble = ending.trouble if job == run.job_name else None
+            news = message(
+                _NAMES.get(job, job),
+                before if before != now else None,  # the same kind again: another disk
+                trouble,
+                self.alerts.page_of(run.run_id),
+                may_be_asked=job in SAME_STORAGE,
+            )
+            if news and not self._has_sent(news):
+                return False
+            self.memory = self.memory.knowing(job, after)
+        self.memory = after
+        return True
+
+    def _has_sent(self, news: Message) -> bool:
+        try:
+            sent = send(self.alerts.urls, news)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may show an address
+            self.context.log.warning("No message could be sent (%s): %s", type(error).__name__, news.title)
+            return False
         for channels, what in ((sent.refused, "No message to"), (sent.silent, "No answer in time, so maybe told:")):
             for channel in channels:
-                context.log.warning("%s %s: %s", what, channel, news.title)
-        if not sent.is_told:
-            return memory, False
-        said.append(f"Told: {news.title}.")
-        memory = memory.knowing(job, kind)
-    return after, True
+                self.context.log.warning("%s %s: %s", what, channel, news.title)
+        if sent.is_told:
+            self.said.append(f"Told: {news.title}.")
+        return sent.is_told
 
 
 def _finished_since(instance: dg.DagsterInstance, upto: int | None) -> Iterator[tuple[int, dg.DagsterRun | None]]:
     """The runs that succeeded or failed after the event `upto`, in order; at first, those of the last hour.
 
-    None stands for a run that is gone.
+    None stands for a run that is gone. What ends once this has begun is left out, since each kind is asked for by
+    itself: a run that ended between two questions would be passed over.
     """
-    is_last = False
-    while not is_last:
+    newest = chain.from_iterable(instance.fetch_run_status_changes(kind, limit=1).records for kind in _KINDS)
+    last = max((record.storage_id for record in newest), default=-1)
+    horizon = -1 if upto is None else upto
+    while horizon < last:
         fresh = {"after_storage_id": upto} if upto is not None else {"after_timestamp": time.time() - 3600}
         events: dict[int, str] = {}
-        horizon = math.inf
-        for kind in (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE):
-            wanted = dg.RunStatusChangeRecordsFilter(event_type=kind, **fresh)
+        horizon = last
+        for kind in _KINDS:
+            wanted = dg.RunStatusChangeRecordsFilter(kind, **fresh)
             page = instance.fetch_run_status_changes(wanted, limit=PAGE, ascending=True).records
             events |= {record.storage_id: record.event_log_entry.run_id for record in page}
             if len(page) == PAGE:  # what comes later may be on this kind's next page
@@ -117,4 +156,3 @@ def _finished_since(instance: dg.DagsterInstance, upto: int | None) -> Iterator[
         for at in sorted(at for at in events if at <= horizon):
             yield at, runs.get(events[at])
             upto = at
-        is_last = horizon == math.inf

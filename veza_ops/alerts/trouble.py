@@ -1,41 +1,67 @@
 """What was wrong with a finished run, told from what Dagster remembers of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import chain
 
 import dagster as dg
 
 from veza_ops.alerts.message import Ending, Kind, Trouble
-from veza_ops.findings import STORAGE_PROVEN, TRACK_FILES, TRACKS
+from veza_ops.findings import PROVEN, REFUSED, STORAGE_PROVEN, TRACK_FILES, TRACKS
+from veza_ops.storage.proof import EVERYWHERE
 
 
-def ending_of(instance: dg.DagsterInstance, run: dg.DagsterRun, *, max_missing: int) -> Ending:
-    """What was wrong with a finished run, if anything, and what it says of the storage.
+def ending_of(instance: dg.DagsterInstance, run: dg.DagsterRun, *, max_missing: int) -> Ending | None:
+    """What was wrong with a finished run, if anything, and what it says of the storage; None if somebody ended it.
 
     It failed, it left an area of the storage alone, or it found more than `max_missing` missing files.
     """
+    failed = run.status is dg.DagsterRunStatus.FAILURE
+    if failed and _was_canceled(instance, run):
+        return None
     asked = [
         evaluation
         for event in _events(instance, run, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         if (evaluation := event.asset_check_evaluation_data) and evaluation.asset_check_key == STORAGE_PROVEN.key
     ]
-    refused = [each for each in asked if not each.passed and each.severity is dg.AssetCheckSeverity.ERROR]
-    is_good = False if refused else any(_is_proof(each.metadata) for each in asked) or None
-    if run.status is dg.DagsterRunStatus.FAILURE:
-        return Ending(Trouble(Kind.STORAGE if refused else Kind.FAILED, _why_failed(instance, run)), is_good)
-    if refused:
-        return Ending(Trouble(Kind.STORAGE, refused[-1].description or ""), is_good)
+    bad = [each for each in asked if not each.passed and each.severity is dg.AssetCheckSeverity.ERROR]
+    refused = _union(_areas(each.metadata, REFUSED) or {EVERYWHERE} for each in bad)
+    proven = _union(_areas(each.metadata, PROVEN) for each in asked) - refused
+    ending = Ending(None, proven - {EVERYWHERE} if refused else proven, refused)
+    if failed:
+        return replace(ending, trouble=Trouble(Kind.STORAGE if bad else Kind.FAILED, _why_failed(instance, run)))
+    if bad:
+        return replace(ending, trouble=Trouble(Kind.STORAGE, bad[-1].description or ""))
     for event in _events(instance, run, dg.DagsterEventType.ASSET_OBSERVATION):
         observation = event.asset_observation_data.asset_observation
         missing = _count(observation.metadata, "missing")
         if observation.asset_key in (TRACKS, TRACK_FILES) and missing is not None and missing > max_missing:
             says = f"The files of {missing} tracks are missing; up to {max_missing} in a run are ordinary."
-            return Ending(Trouble(Kind.ORPHANS, says), is_good)
-    return Ending(None, is_good)
+            return replace(ending, trouble=Trouble(Kind.ORPHANS, says))
+    return ending
 
 
-def _is_proof(metadata: Mapping[str, object]) -> bool:
-    """Whether witnesses were seen, and nothing was refused: what was taken on trust, or not asked, proves nothing."""
-    return bool(_count(metadata, "seen")) and _count(metadata, "refused_areas") == 0
+def ending_of_unreadable(run: dg.DagsterRun) -> Ending | None:
+    """What there is to tell of a run of which only the status can be read."""
+    says = "What happened in it can't be read: Dagster's storage holds events that are damaged, or gives none."
+    return Ending(Trouble(Kind.FAILED, says)) if run.status is dg.DagsterRunStatus.FAILURE else None
+
+
+def _was_canceled(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether somebody ended a run before it failed: its processes may fail of just that, later."""
+    ends = {dg.DagsterEventType.RUN_CANCELED, dg.DagsterEventType.RUN_FAILURE}
+    first = next(iter(_events(instance, run, ends)), None)
+    return first is not None and first.event_type is dg.DagsterEventType.RUN_CANCELED
+
+
+def _union(several: Iterable[Iterable[str]]) -> frozenset[str]:
+    return frozenset(chain.from_iterable(several))
+
+
+def _areas(metadata: Mapping[str, object], name: str) -> frozenset[str]:
+    """Areas of the metadata, if they are names."""
+    value = getattr(metadata.get(name), "value", None)
+    return frozenset(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else frozenset()
 
 
 def _count(metadata: Mapping[str, object], name: str) -> int | None:
@@ -56,5 +82,7 @@ def _why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     return why
 
 
-def _events(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: dg.DagsterEventType) -> list[dg.DagsterEvent]:
-    return [event for entry in instance.all_logs(run.run_id, of_type=kind) if (event := entry.dagster_event)]
+def _events(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, kinds: dg.DagsterEventType | set[dg.DagsterEventType]
+) -> list[dg.DagsterEvent]:
+    return [event for entry in instance.all_logs(run.run_id, of_type=kinds) if (event := entry.dagster_event)]

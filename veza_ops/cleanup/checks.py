@@ -48,7 +48,7 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
         proof = outcome.proof | files.prove(sample, sample.areas).proof()
         (outcome.proof if found.batches else proof).require(files.layout)
     except StorageNotProvenError as error:
-        yield of_refusal(str(error))
+        yield of_refusal(error)
         yield from unanswered(
             "The storage is not proven, so no file was looked for.", NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE
         )

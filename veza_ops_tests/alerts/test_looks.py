@@ -1,23 +1,24 @@
-"""How the sensor goes through the runs of an instance: past those of others, in time, and never back."""
+"""How the sensor goes through the runs of an instance: past those of others, in time, none left out, and never back."""
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterEventLogInvalidForRun
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from veza_ops.alerts import sensor
+from veza_ops.alerts.channels import Sent, send
 from veza_ops.alerts.memory import Memory
-from veza_ops.alerts.message import Kind
+from veza_ops.alerts.message import Kind, Message
 from veza_ops.alerts.sensor import alert_on_trouble
 from veza_ops.cleanup.job import JOB
 from veza_ops.definitions import defs, with_defaults
 from veza_ops.findings import TRACKS
 from veza_ops.resources import Alerts
-from veza_ops.runs import CHECKS_JOB, OURS
+from veza_ops.runs import OURS
 from veza_ops_tests.alerts.conftest import Watch
 from veza_ops_tests.library import Library, run_job
 from veza_ops_tests.receiver import Receiver
@@ -91,7 +92,8 @@ def test_a_look_is_over_well_before_dagster_gives_up_the_tick() -> None:
 @pytest.mark.parametrize(
     "cursor",
     ["nonsense", "{}", "[]", "7", "null", '["7", {}]', "[-1, {}]", "[true, {}]", "[7, []]", '[7, {"a": "b"}]',
-     "[7, {}, 7]", "[7, {}, [8]]", "[7, {}, [], []]", '[7, {"a": ["failed"]}]', "[" * 100_000],
+     "[7, {}, 7]", "[7, {}, [8]]", "[7, {}, [], []]", "[7, {}, [[]]]", "[7, {}, null]", '[7, {}, {"a": "b"}]',
+     '[7, {}, {"a": [8]}]', "[7, {}, {}, true]", "[7, {}, {}, 7, 8]", '[7, {"a": ["failed"]}]', "[" * 100_000],
     ids=lambda cursor: cursor[:20],
 )  # fmt: skip
 def test_a_cursor_that_cannot_be_understood_makes_it_a_first_look(
@@ -103,114 +105,26 @@ def test_a_cursor_that_cannot_be_understood_makes_it_a_first_look(
     assert watch.look(channel.url) == f"Nothing new to tell. Known trouble: {JOB}."
 
 
-@pytest.mark.parametrize("more", [[], [["audit_track_files"]]], ids=["two parts", "three parts"])
+@pytest.mark.parametrize(
+    ("more", "unproven"),
+    [
+        ([], {}),
+        ([["audit_track_files"]], {"audit_track_files": {"*"}}),
+        ([{JOB: ["/srv/b", "/srv/a"]}], {JOB: {"/srv/a", "/srv/b"}}),
+    ],
+    ids=["two parts", "jobs", "areas"],
+)
 def test_a_cursor_of_an_earlier_version_is_understood(
-    more: list[list[str]], instance: dg.DagsterInstance, channel: Receiver, watch: Watch
+    more: list[object],
+    unproven: dict[str, frozenset[str]],
+    instance: dg.DagsterInstance,
+    channel: Receiver,
+    watch: Watch,
 ) -> None:
     upto = finish(instance, ours=True)
     watch.cursor = json.dumps([upto - 1, {JOB: "failed"}, *more])
     assert watch.look(channel.url) == f"Nothing new to tell. Known trouble: {JOB}."
-    unproven: frozenset[str] = frozenset(*more)
     assert Memory.read(str(watch.cursor)) == Memory(upto, {JOB: Kind.FAILED}, unproven)
-
-
-@pytest.fixture
-def prove(library: Library, instance: dg.DagsterInstance) -> Callable[[], None]:
-    """Execute the checks of the asset tracks, as on its Checks tab."""
-
-    def prove() -> None:
-        run = dg.DagsterRun(CHECKS_JOB, asset_check_selection=frozenset({dg.AssetCheckKey(TRACKS, "storage_proven")}))
-        evaluation(instance, run, seen=library.playable, refused_areas=0)
-        success(instance, run)
-
-    return prove
-
-
-def evaluation(
-    instance: dg.DagsterInstance, run: dg.DagsterRun, *, passed: bool = True, warns: bool = False, **numbers: Any
-) -> None:
-    """Have a run say of the storage what it found."""
-    instance.add_run(run)
-    severity = dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
-    data = dg.AssetCheckEvaluation(TRACKS, "storage_proven", passed=passed, metadata=numbers, severity=severity)
-    event = dg.DagsterEvent(
-        dg.DagsterEventType.ASSET_CHECK_EVALUATION.value, run.job_name, event_specific_data=data, message="asked"
-    )
-    instance.report_dagster_event(event, run.run_id)
-
-
-def success(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name, message="done")
-    instance.report_dagster_event(event, run.run_id)
-
-
-def refuse(library: Library, instance: dg.DagsterInstance, job: str = JOB) -> None:
-    """Run a job while the disk isn't there."""
-    assert not run_job(library, instance, job=job, storage={"root": str(library.root.parent)}).success
-
-
-def test_whoever_executes_the_checks_as_the_message_says_proves_the_storage_for_the_cleanup(
-    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch, prove: Callable[[], None]
-) -> None:
-    library.add_ghost()
-    refuse(library, instance)
-    prove()
-    watch.look(channel.url)
-    assert channel.titles == [f"veza-ops: {JOB} refused to trust the storage", f"veza-ops: {JOB} is well again"]
-    first, last = (message["message"] for message in channel.messages)
-    assert "Execute, on the Checks tab of the asset tracks, proves it again." in first
-    assert last.startswith("The trouble (storage) is over: the storage was seen to be the one that")
-
-
-def test_the_checks_prove_nothing_for_an_audit_and_its_message_does_not_say_so(
-    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch, prove: Callable[[], None]
-) -> None:
-    refuse(library, instance, "audit_track_files")
-    prove()
-    watch.look(channel.url)
-    assert channel.titles == ["veza-ops: audit_track_files refused to trust the storage"]
-    assert "The next run of audit_track_files proves it again." in channel.messages[0]["message"]
-
-
-def test_a_success_after_other_trouble_is_told_once_the_checks_have_proven_the_storage(
-    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch, prove: Callable[[], None]
-) -> None:
-    library.add_ghost()
-    refuse(library, instance)
-    finish(instance, ours=True)
-    finish(instance, ours=True, fails=False)
-    prove()
-    finish(instance, ours=True, fails=False)
-    watch.look(channel.url)
-    assert channel.titles == [
-        f"veza-ops: {JOB} refused to trust the storage",
-        FAILED,
-        f"veza-ops: {JOB} is well again",
-    ]
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        {"passed": False, "warns": True},  # no database, or nothing looked at
-        {"passed": False, "warns": True, "seen": 0, "refused_areas": 0},  # taken on trust
-        {"seen": 3},
-        {"seen": "3", "refused_areas": 0},
-        {"seen": True, "refused_areas": 0},
-        {"seen": 3, "refused_areas": 1},
-    ],
-    ids=str,
-)
-def test_what_proves_nothing_ends_no_trouble_with_the_storage(
-    said: dict[str, bool], library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
-) -> None:
-    library.add_ghost()
-    refuse(library, instance)
-    run = dg.DagsterRun(JOB, tags=OURS)
-    evaluation(instance, run, **said)
-    success(instance, run)
-    watch.look(channel.url)
-    assert channel.titles == [f"veza-ops: {JOB} refused to trust the storage"]
 
 
 def test_a_count_of_missing_files_that_is_none_is_passed_over(
@@ -238,6 +152,161 @@ def test_a_wrong_number_is_said_with_every_look_and_keeps_nobody_from_being_told
     assert isinstance(result.skip_reason, dg.SkipReason)
     said = str(result.skip_reason.skip_message)
     assert said.startswith(f"Told: {FAILED}. VEZA_ALERT_MAX_MISSING holds no whole number")
+    assert channel.titles == [FAILED]
+
+
+@pytest.mark.parametrize("question", [1, 2, 3])
+def test_a_run_that_ends_between_two_questions_is_told_of_with_the_next_look(
+    question: int, instance: dg.DagsterInstance, channel: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(instance, ours=True)
+    watch.look(channel.url)
+    ask, asked = instance.fetch_run_status_changes, []
+    finish(instance, ours=False)
+
+    def fetch(*args: Any, **more: Any) -> Any:
+        page = ask(*args, **more)
+        asked.append(page)
+        if len(asked) == question:
+            finish(instance, ours=True, fails=False)
+            finish(instance, ours=False)
+        return page
+
+    monkeypatch.setattr(instance, "fetch_run_status_changes", fetch)
+    for _ in range(2):
+        watch.look(channel.url)
+    assert channel.titles == [FAILED, f"veza-ops: {JOB} is well again"]
+
+
+def damage(instance: dg.DagsterInstance, run_id: str, monkeypatch: pytest.MonkeyPatch, times: int = 99) -> None:
+    """Have the first `times` questions for a run's events fail."""
+    read, left = instance.all_logs, [run_id] * times
+
+    def all_logs(of_run: str, **more: Any) -> Any:
+        if of_run in left:
+            left.remove(of_run)
+            raise DagsterEventLogInvalidForRun(of_run)  # type: ignore[no-untyped-call]
+        return read(of_run, **more)
+
+    monkeypatch.setattr(instance, "all_logs", all_logs)
+
+
+def test_a_failed_run_that_cannot_be_read_is_told_of_once_and_holds_nothing_up(
+    instance: dg.DagsterInstance, channel: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well = f"veza-ops: {JOB} is well again"
+    for fails in (True, False, True):
+        finish(instance, ours=True, fails=fails)
+    damage(instance, instance.get_runs()[0].run_id, monkeypatch)
+    finish(instance, ours=True, fails=False)
+    assert "couldn't be read (DagsterEventLogInvalidForRun); the next look tries again." in watch.look(channel.url)
+    assert channel.titles == [FAILED, well]
+    for _ in range(2):
+        watch.look(channel.url)
+    assert channel.titles == [FAILED, well, FAILED, well]
+    assert channel.messages[2]["message"].startswith("What happened in it can't be read")
+
+
+def test_a_run_that_succeeded_and_cannot_be_read_is_passed_over(
+    instance: dg.DagsterInstance, channel: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(instance, ours=True)
+    last = finish(instance, ours=True, fails=False)
+    damage(instance, instance.get_runs()[0].run_id, monkeypatch)
+    for _ in range(2):
+        watch.look(channel.url)
+    assert channel.titles == [FAILED]
+    assert Memory.read(str(watch.cursor)).upto == last
+
+
+def test_a_storage_that_is_away_for_a_moment_costs_no_message(
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_job(library, instance, database={"tracks_table": "nowhere"})
+    damage(instance, run.run_id, monkeypatch, times=1)
+    for _ in range(2):
+        watch.look(channel.url)
+    (message,) = channel.messages
+    assert message["message"].startswith("There is no table")
+
+
+def test_what_was_told_before_an_error_stays_told(
+    instance: dg.DagsterInstance, channel: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensor, "PAGE", 1)
+    for fails in (True, False):
+        finish(instance, ours=True, fails=fails)
+    get_runs, asked = instance.get_runs, []
+
+    def break_off(*args: Any, **more: Any) -> Any:
+        asked.append(args)
+        if len(asked) > 1:
+            raise OSError("away")
+        return get_runs(*args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(instance, "get_runs", break_off)
+        assert watch.look(channel.url).endswith("since this one ended with OSError.")
+        with pytest.raises(OSError, match="away"):
+            watch.look(channel.url)
+    watch.look(channel.url)
+    assert channel.titles == [FAILED, f"veza-ops: {JOB} is well again"]
+
+
+def test_what_keeps_a_message_from_being_sent_costs_none_that_was(
+    instance: dg.DagsterInstance, channel: Receiver, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fails in (True, False):
+        finish(instance, ours=True, fails=fails)
+
+    def only_bad_news(urls: str, news: Message) -> Sent:
+        if news.good:
+            raise RuntimeError("json://someone:topsecret@host")
+        return send(urls, news)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sensor, "send", only_bad_news)
+        said = watch.look(channel.url)
+    assert "Nobody could be told of run" in said
+    assert "topsecret" not in said
+    watch.look(channel.url)
+    assert channel.titles == [FAILED, f"veza-ops: {JOB} is well again"]
+
+
+def test_a_run_that_somebody_ended_is_not_told_of_when_it_fails_of_that(
+    instance: dg.DagsterInstance, channel: Receiver, watch: Watch
+) -> None:
+    finish(instance, ours=True, fails=False)
+    run = dg.DagsterRun(JOB, tags=OURS)
+    instance.add_run(run)
+    instance.report_run_canceled(run)
+    instance.report_run_failed(run)
+    watch.look(channel.url)
+    assert instance.get_runs()[0].status is dg.DagsterRunStatus.FAILURE
+    assert channel.titles == []
+
+
+def test_a_run_that_failed_before_somebody_ended_it_is_told_of(
+    instance: dg.DagsterInstance, channel: Receiver, watch: Watch
+) -> None:
+    run = dg.DagsterRun(JOB, tags=OURS)
+    instance.add_run(run)
+    instance.report_run_failed(run)
+    instance.report_run_canceled(run)
+    instance.report_run_failed(run)
+    watch.look(channel.url)
+    assert channel.titles == [FAILED]
+
+
+def test_a_run_that_somebody_ended_ends_no_trouble(
+    instance: dg.DagsterInstance, channel: Receiver, watch: Watch
+) -> None:
+    run = dg.DagsterRun(JOB, tags=OURS)
+    finish(instance, ours=True)
+    instance.add_run(run)
+    instance.report_run_canceled(run)
+    instance.report_run_failed(run)
+    watch.look(channel.url)
     assert channel.titles == [FAILED]
 
 
