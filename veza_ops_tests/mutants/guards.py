@@ -1718,7 +1718,7 @@ GUARDS = [
         "the alerts move past the runs of others",
         "alerts/sensor.py",
         "            look.memory = replace(look.memory, upto=storage_id, tried=None)\n",
-        "            look.memory = replace(look.memory, upto=storage_id if run and is_ours(run, here) else before.upto)\n",
+        "            look.memory = replace(look.memory, upto=storage_id if run and is_ours(run, here) else None)\n",
         f"{WATCH} -k moves_past",
     ),
     Guard(
