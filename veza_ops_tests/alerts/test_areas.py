@@ -120,6 +120,7 @@ def test_what_proves_nothing_ends_no_trouble_with_the_storage(
     run = dg.DagsterRun(JOB, tags=OURS)
     evaluation(instance, run, **said)
     success(instance, run)
+    finish(instance, ours=True, fails=False)
     watch.look(channel.url)
     assert channel.titles == [f"veza-ops: {JOB} refused to trust the storage"]
 

@@ -1586,7 +1586,7 @@ GUARDS = [
         "alerts/trouble.py",
         "proven - {EVERYWHERE} if refused else proven",
         "proven",
-        f"{WHERE} -k proves_nothing",
+        f"{WHERE} -k well",
     ),
     Guard(
         "a refusal that names no area is one of all",
