@@ -132,12 +132,12 @@ def test_what_is_not_on_disk_in_time_is_given_up(
 
 def test_what_is_written_slowly_is_waited_for(evidence: Evidence, released: threading.Event) -> None:
     def rows() -> Any:
-        for number in range(8):
-            released.wait(0.1)
+        for number in range(6):
+            released.wait(0.5)
             yield change(str(number))
 
-    slow = Evidence(evidence.folder, "slow", 0.4)
-    assert len(list(slow.rows(slow.write(MARKED, 0, rows())))) == 8
+    slow = Evidence(evidence.folder, "slow", 2)
+    assert len(list(slow.rows(slow.write(MARKED, 0, rows())))) == 6
 
 
 def test_what_was_given_up_is_removed_when_it_comes_to_its_end_after_all(
@@ -151,7 +151,7 @@ def test_what_was_given_up_is_removed_when_it_comes_to_its_end_after_all(
         released.wait()
         real(descriptor)
 
-    evidence = Evidence(upath.UPath(tmp_path), "run", 0.2)
+    evidence = Evidence(upath.UPath(tmp_path), "run", 2)
     with monkeypatch.context() as hangs:
         evidence.of_run.mkdir(parents=True)
         hangs.setattr(os, "fsync", hang)
