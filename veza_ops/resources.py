@@ -173,7 +173,7 @@ class EvidenceStore(Resource):
         default=ANSWER_SECONDS,
         gt=0,
         le=600,
-        description="A file of evidence that isn't written or read within this time is given up, and the run with it.",
+        description="Evidence of which nothing is written or read for so long is given up, and the run with it.",
     )
 
     def require(self) -> None:

@@ -48,7 +48,8 @@ def plain_failures(context: dg.OpExecutionContext | None = None) -> Iterator[Non
     try:
         yield
     except RunEndedError as error:
-        # As a signal would have done: the run stays what it was ended as.
+        # As a signal would have done: in one process, the run stays what it was ended as. Of several, Dagster says that
+        # it failed.
         raise KeyboardInterrupt(str(error)) from None
     except VezaOpsError as error:
         failure = dg.Failure(description=shown(str(error)), allow_retries=False)
