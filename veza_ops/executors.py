@@ -1,5 +1,7 @@
 """Where the steps of a run are executed: chosen in run config, out of what is installed here."""
 
+import atexit
+import threading
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,6 +13,20 @@ IN_ONE_PROCESS: Mapping[str, Any] = {"in_process": {}}
 """An ordinary hour is a batch or none, and each further process costs some two seconds to start."""
 
 _MOVING_UP = {"celery": "dagster_celery", "k8s_job": "dagster_k8s"}
+
+_LEAVING_SECONDS = 5
+
+
+@atexit.register
+def _leave_no_lock_behind() -> None:
+    """Wait for Dagster's thread by which the process of a step, or of a run, is told to end.
+
+    It holds a lock of its parent's for a moment when all is done. If the process were over just then, nobody would ever
+    give that back, and whoever ends the run would wait for it for good.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "termination-handler":
+            thread.join(_LEAVING_SECONDS)
 
 
 def installed() -> dict[str, dg.ExecutorDefinition]:

@@ -1,9 +1,15 @@
 """Which executors run config can choose from."""
 
+import multiprocessing
+import threading
+import time
 from importlib.util import find_spec
+from multiprocessing.synchronize import Condition
+from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._utils import start_termination_thread
 
 from veza_ops.definitions import defs
 from veza_ops.executors import chosen_in_run_config, installed
@@ -32,3 +38,35 @@ def test_the_settings_of_an_executor_are_checked_before_a_run_starts(wrong: dict
 def test_several_processes_ask_for_an_instance_that_they_can_share() -> None:
     assert chosen_in_run_config().get_requirements({"multiprocess": {}})
     assert not chosen_in_run_config().get_requirements({"in_process": {}})
+
+
+def do_a_step(ends: Any) -> None:
+    """What Dagster does in the process of a step, whose thread is slow to leave."""
+    listens = threading.Event()
+    wait = Condition.wait
+
+    def wait_and_be_slow(condition: Condition, timeout: float | None = None) -> bool:
+        listens.set()
+        woken = wait(condition, timeout)
+        time.sleep(1)  # the lock is its again
+        return woken
+
+    Condition.wait = wait_and_be_slow  # type: ignore[assignment]  # in a process of its own
+    done = threading.Event()
+    start_termination_thread(ends, done)
+    listens.wait(30)
+    done.set()
+    ends.set()
+
+
+def test_a_process_that_is_over_keeps_nobody_from_ending_the_run() -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ends = spawn.Event()
+    process = spawn.Process(target=do_a_step, args=(ends,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    told = threading.Thread(target=ends.set, daemon=True)
+    told.start()
+    told.join(10)
+    assert not told.is_alive()
