@@ -49,7 +49,7 @@ FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.Dagster
 UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED]
 
 _PAGE, _PAGES = 100, 10
-"""Observations that are read at a time, and how often: others may have told the same asset of any number."""
+"""Events that are read at a time, and how often: others may have told the same asset of any number."""
 
 
 class Location(NamedTuple):
@@ -109,6 +109,14 @@ def is_ours(run: dg.DagsterRun, here: Location) -> bool:
         return False
     checks = run.asset_check_selection or set()
     return OURS.items() <= run.tags.items() or (bool(checks) and checks <= CHECKS and not run.asset_selection)
+
+
+def has_stopped(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether the executor of a run was told to stop, of which it writes in the run's log before anything else."""
+    engine = dg.DagsterEventType.ENGINE_EVENT
+    page = instance.get_records_for_run(run_id, of_type=engine, limit=_PAGE, ascending=False)
+    events = [record.event_log_entry.dagster_event for record in page.records]
+    return any(event and "steps_interrupted" in event.engine_event_data.metadata for event in events)
 
 
 def told_by_ours(instance: dg.DagsterInstance, asset: dg.AssetKey, here: Location) -> Iterator[Mapping[str, Any]]:

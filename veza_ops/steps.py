@@ -14,7 +14,7 @@ from pydantic import ConfigDict
 from veza_ops.errors import RunEndedError, StorageNotProvenError, VezaOpsError
 from veza_ops.evidence import Evidence
 from veza_ops.findings import of_refusal, report
-from veza_ops.runs import FINISHED
+from veza_ops.runs import FINISHED, has_stopped
 from veza_ops.storage.proof import Proof
 from veza_ops.text import brief, cut, holds_secret, keep_secret, shown
 from veza_ops.tracks.row import Judged, age_hours
@@ -46,6 +46,8 @@ def plain_failures(context: dg.OpExecutionContext | None = None) -> Iterator[Non
     for variable in _variables(run.run_config if run else {}):
         keep_secret(dg.EnvVar(variable).get_value() or "")
     try:
+        if context is not None:
+            require_wanted(context)
         yield
     except RunEndedError as error:
         # As a signal would have done: in one process, the run stays what it was ended as. Of several, Dagster says that
@@ -84,10 +86,12 @@ def require_wanted(context: dg.OpExecutionContext) -> None:
     """Raises RunEndedError when somebody has ended the run.
 
     Mostly, the process is told of it by a signal. It isn't where it can't be reached: on another machine, or when a run
-    is ended by force, or by run monitoring, while its code server is away.
+    is ended by force, or by run monitoring, while its code server is away. Nor is one that its executor starts after
+    having stopped all others, as Dagster's for several processes does with a step that it had just taken up.
     """
     run = context.instance.get_run_by_id(context.run_id)
-    if run is None or run.status in (*FINISHED, dg.DagsterRunStatus.CANCELING):
+    ended = run is None or run.status in (*FINISHED, dg.DagsterRunStatus.CANCELING)
+    if ended or has_stopped(context.instance, context.run_id):
         raise RunEndedError("The run was ended before this part of it was written. Nothing more is changed.")
 
 

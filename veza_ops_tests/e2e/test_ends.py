@@ -119,6 +119,42 @@ def test_a_signal_ends_the_command(
     assert_ended(deployment, library, before, run.run_id, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
 
 
+ENDED_WHILE_IT_STARTS_A_STEP = """
+import os, signal
+from dagster._cli import main
+from dagster._core.events import DagsterEvent
+
+starting = DagsterEvent.step_worker_starting
+
+def and_ended(context, *rest, **names):
+    event = starting(context, *rest, **names)
+    if "{step}" in context.step.key:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return event
+
+DagsterEvent.step_worker_starting = staticmethod(and_ended)
+main()
+"""
+"""The command line, ended after a step was taken up and before its process is there: Dagster starts that all the same,
+and tells it nothing."""
+
+
+@pytest.mark.parametrize(("job", "step"), [(JOB, "mark_orphans_failed"), (UNDO, "restore_tracks")])
+def test_a_step_whose_process_starts_after_the_end_does_nothing(
+    deployment: Deployment, library: Library, instance: dg.DagsterInstance, tmp_path: Path, job: str, step: str
+) -> None:
+    to_be_changed(job, library, instance)
+    before = library.rows()
+    config = tmp_path / "run.json"
+    config.write_text(json.dumps(config_of(job, "multiprocess")))
+    script = ENDED_WHILE_IT_STARTS_A_STEP.format(step=step)
+    execute = ("job", "execute", "-m", "veza_ops.definitions", "-j", job, "-c", str(config))
+    with held(library):
+        assert deployment.start("python", "-c", script, *execute).wait(A_MINUTE_AND_THE_START) != 0
+    (run,) = deployment.runs()
+    assert_ended(deployment, library, before, run.run_id, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
+
+
 # -- by the web UI and the daemon -----------------------------------------------------------------------------------
 
 LAUNCH = """

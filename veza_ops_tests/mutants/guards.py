@@ -1399,6 +1399,27 @@ GUARDS = [
         "storms/test_parts.py -k ended",
     ),
     Guard(
+        "a step that starts after the run was ended does nothing",
+        "steps.py",
+        "            require_wanted(context)\n        yield\n",
+        "            pass\n        yield\n",
+        "e2e/test_ends.py -k starts_after",
+    ),
+    Guard(
+        "what an executor writes of its own end is heeded by the steps that it still starts",
+        "steps.py",
+        "if ended or has_stopped(context.instance, context.run_id):",
+        "if ended:",
+        "e2e/test_ends.py -k starts_after",
+    ),
+    Guard(
+        "a process that is over holds no lock that whoever ends the run needs",
+        "executors.py",
+        "@atexit.register\n",
+        "",
+        "test_executors.py -k over",
+    ),
+    Guard(
         "a run that was ended stays what it was ended as",
         "steps.py",
         "        raise KeyboardInterrupt(str(error)) from None\n",
