@@ -16,7 +16,7 @@ setup: $(READY) ## Install veza-ops and all its tools into .venv
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[web,production,browser,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[web,production,s3,browser,dev]'
 	@touch $@
 
 demo: $(READY) ## Watch a cleanup at work: real uploads, some killed, in a real PostgreSQL
