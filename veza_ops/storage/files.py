@@ -11,8 +11,8 @@ from veza_ops.bounds import Beat, Lookers
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.storage import disk
 from veza_ops.storage.disk import Regular
-from veza_ops.storage.layout import Layout, Place
-from veza_ops.storage.look import LONGEST, PRESENT, Area, Look, Verdict, unverifiable
+from veza_ops.storage.layout import Layout
+from veza_ops.storage.look import LONGEST, PRESENT, Area, Look, Place, Verdict, unverifiable
 from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
 from veza_ops.storage.search import Search
 from veza_ops.storage.walk import Stored, walk

@@ -7,24 +7,15 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 from veza_ops.errors import ConfigurationError
+from veza_ops.storage import keys
 from veza_ops.storage.likeness import is_absolute, parts_of, says_nothing
-from veza_ops.storage.look import LONGEST, Area, Look, unverifiable
+from veza_ops.storage.look import LONGEST, S3, Area, Look, Place, unverifiable
 from veza_ops.text import quoted, shown
 
 _ABSOLUTE = unverifiable("the path is not an absolute one as it stands, but may mean one")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(?:/|$)")
-
-
-class Place(NamedTuple):
-    """A folder that rows name files in."""
-
-    folder: str
-    top: str
-    """The configured folder that it is below: what lies further up is given, and isn't compared with anything."""
-    area: Area
 
 
 @dataclass(frozen=True)
@@ -32,7 +23,8 @@ class Layout:
     """Where the files are as seen from this machine.
 
     `root` is the absolute folder that relative paths are joined to, or empty. `path_map` maps prefixes of absolute
-    paths, as the database has them, to where this machine has them.
+    paths, as the database has them, to where this machine has them. Either may lead to ``s3://BUCKET/PREFIX``; then a
+    prefix may be relative too, for platforms that keep plain keys.
     """
 
     root: str = ""
@@ -40,16 +32,19 @@ class Layout:
 
     def __post_init__(self) -> None:
         """Raises ConfigurationError for a root or a prefix that is not absolute, or mapped twice."""
-        if self.root and not os.path.isabs(self.root):
+        for target in filter(_is_address, (self.root, *self.path_map.values())):
+            keys.require_literal(target)
+        if self.root and not os.path.isabs(self.root) and not _is_address(self.root):
             raise ConfigurationError(
                 f"The storage root {quoted(self.root)} is relative, so it means another folder in every process. "
                 "Give VEZA_STORAGE_ROOT (or storage.root) as an absolute path."
             )
-        for prefix in (*self.path_map.keys(), *self.path_map.values()):
+        on_disk = {prefix: target for prefix, target in self.path_map.items() if not _is_address(target)}
+        for prefix in (*on_disk.keys(), *on_disk.values()):
             if not os.path.isabs(prefix):
                 raise ConfigurationError(
                     f"The path {quoted(prefix)} in storage.path_map is relative. "
-                    "Map absolute prefixes to absolute prefixes."
+                    "Map absolute prefixes to absolute prefixes, or any to s3://BUCKET/PREFIX."
                 )
         mapped: dict[str, str] = {}
         for prefix, target in self.path_map.items():
@@ -62,14 +57,19 @@ class Layout:
 
     @cached_property
     def top(self) -> str:
-        """The root in the form that paths are compared in, or empty."""
-        return _tidy(self.root) if self.root else ""
+        """The root in the form that paths are compared in, or empty: also where it is a bucket."""
+        return _tidy(self.root) if self.root and not _is_address(self.root) else ""
 
     @cached_property
     def targets(self) -> dict[str, str]:
         """The path map in the form that paths are compared in, the longest prefix first."""
-        tidy = {_in_one_form(prefix): _tidy(target) for prefix, target in self.path_map.items()}
+        given = {"": self.root, **self.path_map} if _is_address(self.root) else self.path_map
+        tidy = {_in_one_form(prefix): _tidy(target) for prefix, target in given.items()}
         return {prefix: tidy[prefix] for prefix in sorted(tidy, key=len, reverse=True)}
+
+    @cached_property
+    def _has_buckets(self) -> bool:
+        return any(map(_is_address, self.targets.values()))
 
     @cached_property
     def heads(self) -> set[str]:
@@ -87,6 +87,8 @@ class Layout:
             return unverifiable("the row has no file_path, or none in UTF-8")
         if len(file_path) > LONGEST:
             return unverifiable(f"{os.strerror(errno.ENAMETOOLONG)} (ENAMETOOLONG)")
+        if address := self._address(file_path):
+            return address if isinstance(address, Look) else keys.located(address)
         head, name = split(file_path)
         if name in ("", ".", ".."):
             head, name = split(_in_one_form(file_path))
@@ -101,10 +103,15 @@ class Layout:
 
     def place(self, head: str) -> Place | Look:
         """Where the folder `head` of a ``file_path`` is (with its last slash; empty: no folder), or why nowhere."""
+        if address := self._address(head):
+            return address if isinstance(address, Look) else keys.place(address)
         if (scheme := _SCHEME.match(head)) and not head.startswith("/"):
             return unverifiable(f"no storage here serves {scheme[1]}:// addresses")
-        if head.startswith("/"):
-            return self._absolute(_in_one_form(head))
+        return self._absolute(_in_one_form(head)) if head.startswith("/") else self._relative(head)
+
+    def _relative(self, head: str) -> Place | Look:
+        if prefix := self._is_like_a_key(head):
+            return _not_within(prefix)
         if not self.root:
             return unverifiable("the path is relative and no storage root is configured")
         if head and may_be_absolute(head):
@@ -114,21 +121,43 @@ class Layout:
             return unverifiable(f"the path climbs out of {shown(self.root)}")
         return self._below(_join(self.top, inside))
 
+    def _address(self, path: str) -> str | Look | None:
+        """The address of the object that `path` means, if it means one. Behind a prefix, a key is taken literally."""
+        if path.startswith(S3):
+            return path
+        if not self._has_buckets or (path and not path.startswith("/") and may_be_absolute(path)):
+            return None
+        clean = _in_one_form(path)
+        prefix = next((each for each in self.targets if _is_mapped(clean, each)), None)
+        if prefix is None or not _is_address(self.targets[prefix]):
+            return None
+        if not _is_mapped(path, prefix):
+            return unverifiable(f"the path isn't written as keys below {quoted(prefix)} are")
+        rest = path[len(prefix.rstrip("/")) + 1 :] if prefix else path
+        return f"{self.targets[prefix]}/{rest}"
+
+    def _is_like_a_key(self, path: str) -> str:
+        """A prefix that is mapped to a bucket, and is how `path` may begin that isn't mapped there."""
+        mapped = (prefix for prefix, target in self.targets.items() if _is_address(target) and prefix not in ("", "/"))
+        return next((prefix for prefix in mapped if _is_like_one_within(path, prefix)), "")
+
     def _absolute(self, path: str) -> Place | Look:
         for prefix, target in self.targets.items():
-            if _is_within(path, prefix):
+            if _is_mapped(path, prefix):
                 return self._below(_join(target, path[len(prefix.rstrip("/")) :]))
+        if prefix := self._is_like_a_key(path):
+            return _not_within(prefix)
         place = self._below(path)
         if not place.area.covered:
             for configured in filter(None, (self.top, *self.targets)):
                 if _is_like_one_within(path, configured):
-                    return unverifiable(f"the path is not within {quoted(configured)} as it stands, but may mean to be")
+                    return _not_within(configured)
         return place
 
     @property
     def tops(self) -> list[str]:
         """The configured folders: the root, and where the path map leads."""
-        return [top for top in (self.top, *self.targets.values()) if top]
+        return [top for top in (self.top, *self.targets.values()) if top and not _is_address(top)]
 
     def tops_within(self, folder: str) -> list[str]:
         """The configured folders below `folder`, whose files aren't those of its area."""
@@ -156,7 +185,8 @@ class Layout:
     def names_of(self, path: str) -> list[str]:
         """The values of ``file_path`` by which a row may mean the file at `path`."""
         meant = [name for name in self._names(path) if self.resolve(name) == path]
-        meant += [f"./{name}" for name in meant if not name.startswith("/")]
+        if not _is_address(path):
+            meant += [f"./{name}" for name in meant if not name.startswith("/")]
         if not path.isascii():
             meant += [unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in meant]
         return meant
@@ -164,7 +194,11 @@ class Layout:
     def prefixes_of(self, folder: str) -> list[str]:
         """What the ``file_path`` of a row may begin with that names a file below `folder`, on this machine."""
         found = [_slashed(name) if name else "" for name in self._names(folder)]
-        return list(dict.fromkeys([*found, *(f"./{name}" for name in found if not name.startswith("/"))]))
+        if _is_address(folder):  # taken literally; and areas there don't end where something is mapped to
+            found += [_slashed(name) if name else "" for name, top in self.targets.items() if _is_within(top, folder)]
+        else:
+            found += [f"./{name}" for name in found if not name.startswith("/")]
+        return list(dict.fromkeys(found))
 
     def _names(self, path: str) -> Iterator[str]:
         yield path
@@ -172,6 +206,19 @@ class Layout:
             if folder and _is_within(path, folder):
                 rest = path[len(folder.rstrip("/")) :].lstrip("/")
                 yield _join(prefix, rest) if prefix else rest
+
+
+def _not_within(folder: str) -> Look:
+    return unverifiable(f"the path is not within {quoted(folder)} as it stands, but may mean to be")
+
+
+def _is_address(target: str) -> bool:
+    return target.startswith(S3)
+
+
+def _is_mapped(path: str, prefix: str) -> bool:
+    """Whether `path` is below `prefix`; the empty one stands for all relative paths."""
+    return _is_within(path, prefix) if prefix else not path.startswith("/")
 
 
 def may_be_absolute(path: str) -> bool:
@@ -210,6 +257,8 @@ def _slashed(folder: str) -> str:
 
 def _tidy(path: str) -> str:
     """An absolute path without what means nothing; ``..`` stays, since a link may stand before it."""
+    if _is_address(path):
+        return path.rstrip("/")
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 

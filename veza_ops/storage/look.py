@@ -21,6 +21,10 @@ class Verdict(StrEnum):
     """Nobody could look, or something is there that could be it: nothing follows."""
 
 
+S3 = "s3://"
+"""What the address of an object begins with; behind it stand the bucket and the key."""
+
+
 class Area(NamedTuple):
     """What an operator can mount or configure apart from the rest, and what is proven apart from it."""
 
@@ -33,13 +37,32 @@ class Area(NamedTuple):
     def __str__(self) -> str:
         return f"{shown(self.folder)} itself" if self.directly else shown(self.folder)
 
+    @property
+    def bucket(self) -> "Area | None":
+        """The whole bucket that it is in, whose witnesses speak for an area in it that has none of its own."""
+        if not self.folder.startswith(S3):
+            return None
+        return Area(S3 + self.folder[len(S3) :].partition("/")[0], covered=False)
+
+
+class Place(NamedTuple):
+    """A folder that rows name files in."""
+
+    folder: str
+    top: str
+    """The configured folder that it is below: what lies further up is given, and isn't compared with anything."""
+    area: Area
+
+
+Device = int | str
+"""What a name is on: the number of a file system, or a bucket."""
+
 
 class Nearest(NamedTuple):
     """The deepest folder on the way to a missing file that is there."""
 
     path: str
-    device: int
-    """The number of its file system."""
+    device: Device
     is_empty: bool
 
 
@@ -69,5 +92,5 @@ def unverifiable(reason: str) -> Look:
 
 def in_words(error: OSError) -> str:
     """What the system says, with its code: ``Permission denied (EACCES)``."""
-    code = errno.errorcode.get(error.errno or 0, "error")
-    return f"{error.strerror or error} ({code})"
+    code = errno.errorcode.get(error.errno or 0, "")
+    return f"{error.strerror or error} ({code})" if code else str(error)
