@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from veza_ops.storage.layout import Layout
-from veza_ops.storage.look import Area, Look
+from veza_ops.storage.look import S3, Area, Look
 from veza_ops.storage.proof import Known, Sample
 
 if TYPE_CHECKING:  # loads SQLAlchemy
@@ -53,7 +53,8 @@ def draw(tracks: "Tracks", layout: Layout, size: int) -> Sample:
 
 def draw_for(sample: Sample, tracks: "Tracks", layout: Layout, areas: Iterable[Area]) -> Sample:
     """`sample`, and the newest playable tracks of each of `areas`."""
-    unknown = [area for area in areas if area not in sample.areas]
+    wanted = [each for area in areas for each in (area, area.bucket) if each]
+    unknown = [area for area in dict.fromkeys(wanted) if area not in sample.areas]
     if not unknown or not sample.size or sample.is_all:
         return sample
     size = min(sample.size, max(_FEWEST, _ALTOGETHER // len(unknown)))
@@ -89,8 +90,9 @@ def occupied(sample: Sample, tracks: "Tracks", layout: Layout, folders: Iterable
 def _folders_of(layout: Layout, tracks: Iterable["Playable"]) -> frozenset[str]:
     """The folders that the files of `tracks` are in, and all above them."""
     located = [layout.locate(track.file_path) for track in tracks]
-    folders = {PurePosixPath(place[0].folder) for place in located if not isinstance(place, Look)}
-    return frozenset(str(above) for folder in folders for above in (folder, *folder.parents))
+    folders = {place[0].folder for place in located if not isinstance(place, Look)}
+    on_disk = [PurePosixPath(folder) for folder in folders if not folder.startswith(S3)]  # a bucket isn't mounted
+    return frozenset(str(above) for folder in on_disk for above in (folder, *folder.parents))
 
 
 def _by_area(layout: Layout, tracks: Iterable["Playable | Known"]) -> tuple[dict[Area, list[Known]], list[Known]]:
@@ -103,5 +105,10 @@ def _by_area(layout: Layout, tracks: Iterable["Playable | Known"]) -> tuple[dict
         key = known.file_path if isinstance(located, Look) else (located[0].folder, located[1])
         if key not in seen:
             seen.add(key)
-            (nowhere if isinstance(located, Look) else areas.setdefault(located[0].area, [])).append(known)
+            if isinstance(located, Look):
+                nowhere.append(known)
+                continue
+            area = located[0].area
+            for each in filter(None, (area, area.bucket)):
+                areas.setdefault(each, []).append(known)
     return areas, nowhere

@@ -1,31 +1,39 @@
 """One question at a time to a disk. Nothing is opened but folders, and nothing is written."""
 
 import errno
-import html
 import os
-import re
 import stat
 import time
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
-from urllib.parse import quote, unquote_plus
+from itertools import islice
 
+from veza_ops.storage.backend import Regular
 from veza_ops.storage.look import LONGEST, PRESENT, Look, Verdict, in_words, unverifiable
 from veza_ops.text import shown
 
 _OPEN_AT_ONCE = 4000
 """Bytes of a path that are handed to the system at once: it takes 4,095."""
 _LONGEST_NAME = 255
+_READ_AT_ONCE = 1024
+"""Entries of a folder that are compared at once."""
+
+
+asks_first = False
+"""A folder is read at once, and tells more."""
 
 
 def look(path: str) -> Look:
     """What the system says of `path` as it stands: there, not there, or no answer. A link is followed."""
+    return answer(path) or Look(Verdict.MISSING, f"no file at {shown(path)}")
+
+
+def answer(path: str) -> Look | None:
+    """The same; None when it isn't there."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
-        return Look(Verdict.MISSING, f"no file at {shown(path)}")
+        return None
     except OSError as error:
         return unverifiable(in_words(error))
     except ValueError as error:  # a NUL, or text that is no name in this system's encoding
@@ -33,15 +41,13 @@ def look(path: str) -> Look:
     return follow(path) if stat.S_ISLNK(found.st_mode) else PRESENT
 
 
-def is_there(path: str) -> bool:
+answer_again = answer
+"""Nothing else tells of a file that is about to come."""
+
+
+def has_folder(path: str) -> bool:
     """Whether the system says anything but that `path` isn't there."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError):
-        return True
-    return True
+    return answer(path) is not None
 
 
 def follow(link: str) -> Look:
@@ -67,15 +73,6 @@ def cannot_be(path: str) -> str:
     return f"{os.strerror(errno.ENAMETOOLONG)} (ENAMETOOLONG)" if is_long else ""
 
 
-class Regular(NamedTuple):
-    """A regular file that is there now."""
-
-    file: tuple[int, int]
-    """Its identity: the numbers of its file system and of its inode."""
-    device: int
-    """The number of the file system that its name is on."""
-
-
 def regular(path: str) -> Regular | str:
     """The regular file at `path`, or why there is none."""
     try:
@@ -91,16 +88,40 @@ def regular(path: str) -> Regular | str:
         return f"no file can have this name: {error}"
 
 
-def changed_within(seconds: float, path: str, folder: int | None = None) -> bool:
-    """Whether `path` (in the open `folder`) was written to in the last `seconds`, or is gone since it was seen."""
-    try:
-        return os.stat(path, dir_fd=folder, follow_symlinks=False).st_mtime > time.time() - seconds
-    except FileNotFoundError:
-        return True
+class OpenFolder:
+    """A folder that is open for reading."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.device = os.fstat(descriptor).st_dev
+
+    def __iter__(self) -> Iterator[list[os.DirEntry[str]]]:
+        with os.scandir(self.descriptor) as entries:
+            while some := list(islice(entries, _READ_AT_ONCE)):
+                yield some
+
+    def changed_within(self, seconds: float, name: str) -> bool:
+        """Whether `name` in it was written to in the last `seconds`, or is gone since it was seen."""
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mtime > time.time() - seconds
+        except FileNotFoundError:
+            return True
 
 
 @contextmanager
-def opened(folder: str) -> Iterator[int]:
+def opened(folder: str) -> Iterator[OpenFolder]:
+    """A folder to be searched. Raises OSError: FileNotFoundError only when nothing at all has its name."""
+    try:
+        with descriptor_of(folder) as descriptor:
+            yield OpenFolder(descriptor)
+    except FileNotFoundError:  # not there at all, or a link to nowhere
+        if found := answer(folder):
+            raise OSError(found.reason or "it came only just now") from None
+        raise
+
+
+@contextmanager
+def descriptor_of(folder: str) -> Iterator[int]:
     """A folder, however deep, open for reading. Raises OSError."""
     descriptor = -1
     rest = os.fsencode(folder)
@@ -120,33 +141,3 @@ def opened(folder: str) -> Iterator[int]:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
-
-
-def spellings(name: str) -> set[str]:
-    """The names like `name` that can be thought of without seeing what there is."""
-    found = {name}
-    for _ in range(2):  # two at once
-        found |= {form(each) for each in tuple(found) for form in _PLAINER}
-    found |= {form(each) for each in tuple(found) for form in _OTHER_FORMS}
-    found |= {f"{name}{suffix}" for suffix in (".part", ".tmp", ".partial", ".upload", ".crdownload", "~")}
-    found |= {f".{name}", *(os.fsdecode(each.encode("latin-1", "ignore")) for each in tuple(found))}
-    return {each for each in found if each and "/" not in each and "\0" not in each} - {name, ".", ".."}
-
-
-_PLAINER: tuple[Callable[[str], str], ...] = (
-    unquote_plus,
-    html.unescape,
-    lambda name: re.sub("[\u00a0\u200b-\u200f\u202f\u2060\ufeff]", "", name).strip(),
-    lambda name: name.replace("\u00a0", " ").strip(" \t\n\r\"'\u2018\u2019\u201c\u201d"),
-    lambda name: re.split("[?#]", name, maxsplit=1)[0].removeprefix("file:"),
-    lambda name: unicodedata.normalize("NFKC", name),
-)
-_OTHER_FORMS: tuple[Callable[[str], str], ...] = (
-    *(str.lower, str.upper, str.title, str.capitalize),
-    lambda name: "".join((*os.path.splitext(name)[:1], os.path.splitext(name)[1].lower())),
-    lambda name: "".join((*os.path.splitext(name)[:1], os.path.splitext(name)[1].upper())),
-    *(lambda name, form=form: unicodedata.normalize(form, name) for form in ("NFC", "NFD")),
-    lambda name: f"{name} ",
-    lambda name: quote(name, errors="replace"),
-    lambda name: name.replace(" ", "+"),
-)

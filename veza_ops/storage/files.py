@@ -4,15 +4,17 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
 from typing import Any
 
 from veza_ops.bounds import Beat, Lookers
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.storage import disk
-from veza_ops.storage.disk import Regular
+from veza_ops.storage.backend import Backend, Regular
 from veza_ops.storage.layout import Layout
-from veza_ops.storage.look import LONGEST, PRESENT, Area, Look, Place, Verdict, unverifiable
+from veza_ops.storage.look import LONGEST, PRESENT, S3, Area, Look, Place, Verdict, unverifiable
+from veza_ops.storage.objects import Objects
 from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
 from veza_ops.storage.search import Search
 from veza_ops.storage.walk import Stored, walk
@@ -29,6 +31,15 @@ class Files:
     layout: Layout
     max_threads: int = 32
     look_timeout_seconds: float = 30.0
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Those of them that are in buckets."""
+        return Objects(self.max_threads, self.look_timeout_seconds)
+
+    def backend(self, path: str) -> Backend:
+        """What a path, as this machine sees it, is on."""
+        return self.objects if path.startswith(S3) else disk
 
     @property
     def _lookers(self) -> Lookers:
@@ -59,7 +70,7 @@ class Files:
         """
         paths = [path or "" for path in file_paths]
         rows = _Rows(self.layout, paths)
-        search = Search(self._lookers, recent_seconds, asks_again, set() if singly is None else singly)
+        search = Search(self._lookers, self.backend, recent_seconds, asks_again, set() if singly is None else singly)
         search.look_for(list(rows.folders.values()))
         looks = rows.looks()
         if rows.have_dots:
@@ -73,9 +84,40 @@ class Files:
         """
         silent = set() if silent is None else silent
         wanted = list(dict.fromkeys(areas))
+        buckets = list(dict.fromkeys(area.bucket for area in wanted if area.bucket))
+        refused = self._refused(wanted, buckets)
+        sampled = (each for area in (*wanted, *buckets) for each in sample.areas.get(area, ()))
+        found = self._look_for(dict.fromkeys([*sample.whole, *sampled]), silent)
+
+        def standing(area: Area) -> Standing:
+            own = ((known, found[known]) for known in sample.areas.get(area, ()))
+            return Standing.of(own, refused=refused.get(area, ""))
+
+        total = Standing.of(found.items())
+        return Witnesses(
+            sample,
+            Standing.of((known, found[known]) for known in sample.whole),
+            {area: standing(area) for area in wanted},
+            total.sampled,
+            total.seen,
+            {bucket: standing(bucket) for bucket in buckets},
+        )
+
+    def _refused(self, areas: Sequence[Area], buckets: Sequence[Area]) -> dict[Area, str]:
+        """Those of `areas` and `buckets` where nothing follows from what is seen, and why."""
+        listed = self._lookers.run(lambda bucket, _: self.objects.why_unusable(bucket.folder), buckets)
+        refused = {bucket: why for bucket, found in listed if (why := self._no_answer if found is None else found)}
+        targets = set(self.layout.targets.values())
+        tops = {area: area.folder if area.folder in targets else self.layout.top for area in areas if area.covered}
+        unusable = self._unusable({top for top in tops.values() if top})
+        refused |= {area: unusable[top] for area, top in tops.items() if top in unusable}
+        return refused | {area: refused[area.bucket] for area in areas if area.bucket in refused}
+
+    def _look_for(self, sampled: Iterable[Known], silent: set[Area]) -> dict[Known, Regular | str]:
+        """The files of some tracks, or why they aren't seen."""
         found: dict[Known, Regular | str] = {}
         groups: dict[Area, list[tuple[Known, str]]] = {}
-        for known in dict.fromkeys([*sample.whole, *(each for area in wanted for each in sample.areas.get(area, ()))]):
+        for known in sampled:
             located = self.layout.locate(known.file_path)
             if isinstance(located, Look):
                 found[known] = located.reason
@@ -84,23 +126,19 @@ class Files:
                 groups.setdefault(place.area, []).append((known, f"{place.folder}/{name}"))
         asked = [(area, group) for area, group in groups.items() if area not in silent]
         found.update((known, self._no_answer) for area in silent & groups.keys() for known, _ in groups[area])
-        for (area, group), results in self._lookers.run(_witnesses, asked):
+        for (area, group), results in self._lookers.run(self._witnesses, asked):
             if results is None:
                 silent.add(area)
             found.update(results or {known: self._no_answer for known, _ in group})
-        targets = set(self.layout.targets.values())
-        tops = {area: area.folder if area.folder in targets else self.layout.top for area in wanted}
-        unusable = self._unusable({top for area, top in tops.items() if top and area.covered})
-        of_area = {
-            area: Standing.of(
-                ((known, found[known]) for known in sample.areas.get(area, ())),
-                refused=unusable.get(tops[area], "") if area.covered else "",
-            )
-            for area in wanted
-        }
-        whole = Standing.of((known, found[known]) for known in sample.whole)
-        total = Standing.of(found.items())
-        return Witnesses(sample, whole, of_area, total.sampled, total.seen)
+        return found
+
+    def _witnesses(self, task: tuple[Area, Sequence[tuple[Known, str]]], beat: Beat) -> dict[Known, Regular | str]:
+        """Those of one area, one after the other, so that a disk that hangs costs one thread."""
+        found: dict[Known, Regular | str] = {}
+        for known, path in task[1]:
+            beat()
+            found[known] = self.backend(path).regular(path)
+        return found
 
     def why_not_regular(self, file_paths: Sequence[str | None]) -> list[str]:
         """For each row, why no regular file is its file now; empty where one is."""
@@ -111,7 +149,7 @@ class Files:
             for number, place in enumerate(places)
             if not isinstance(place, Look)
         ]
-        for (number, _), found in self._lookers.run(lambda task, _: disk.regular(task[1]), tasks):
+        for (number, _), found in self._lookers.run(lambda task, _: self.backend(task[1]).regular(task[1]), tasks):
             whys[number] = found if isinstance(found, str) else "" if found else self._no_answer
         return whys
 
@@ -161,7 +199,7 @@ class Files:
         dotted = [
             (number, self.layout.as_written(path))
             for number, path in enumerate(paths)
-            if ".." in path and looks[number].verdict is Verdict.MISSING
+            if _UP.search(path) and looks[number].verdict is Verdict.MISSING
         ]
         for (number, path), way in self._lookers.run(lambda task, _: _way_up(task[1]), dotted):
             if way is None or any(look.verdict is Verdict.UNVERIFIABLE for look in way) or way[-1] == PRESENT:
@@ -177,6 +215,7 @@ def whole_reason(look: Look, file_path: str | None) -> str:
     return look.reason + shown((file_path or "").rpartition("/")[2]) if look.gone else look.reason
 
 
+_UP = re.compile(r"(?:^|/)\.\.(?=/|$)")
 _NO_NAMES = frozenset(("", ".", ".."))
 
 
@@ -240,13 +279,4 @@ class _Rows:
 
 def _way_up(path: str) -> list[Look]:
     """The looks at what stands before each ``..`` of a path, and at the path itself."""
-    return [*(disk.look(path[: up.start()]) for up in re.finditer(r"/\.\.(?=/|$)", path)), disk.look(path)]
-
-
-def _witnesses(task: tuple[Area, Sequence[tuple[Known, str]]], beat: Beat) -> dict[Known, Regular | str]:
-    """Those of one area, one after the other, so that a disk that hangs costs one thread."""
-    found: dict[Known, Regular | str] = {}
-    for known, path in task[1]:
-        beat()
-        found[known] = disk.regular(path)
-    return found
+    return [*(disk.look(path[: up.start()]) for up in _UP.finditer(path) if up.start()), disk.look(path)]

@@ -4,6 +4,7 @@ In an object store ``a//b``, ``a/./b`` and ``a/b`` are three keys. Nothing is br
 library would change without a word, or can't ask for, is nothing that anybody can verify.
 """
 
+import os
 import re
 from functools import cache
 from importlib.util import find_spec
@@ -14,16 +15,32 @@ from veza_ops.text import quoted
 
 LONGEST_KEY = 1024
 """Bytes of a key that S3 takes at most."""
-INSTALL = "install veza-ops[s3], which brings obstore and boto3"
+_NOT_SERVED = "no storage here serves s3:// addresses"
+_SETTINGS = (
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ROLE_ARN",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+"""Any of these says that there is an object store for us. What a row names is no reason to ask one on the internet."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 """A bucket's name, the older ones included. https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
 _CONTROL = re.compile("[\0-\x1f\x7f]")
 
 
 @cache
-def is_served() -> bool:
-    """Whether the libraries for object stores are installed here."""
+def is_installed() -> bool:
+    """Whether the libraries for object stores are there."""
     return all(find_spec(name) for name in ("obstore", "boto3"))
+
+
+def is_set_up() -> bool:
+    """Whether the environment says anything of an object store. What it says, the libraries read by themselves."""
+    return any(map(os.environ.get, _SETTINGS))
 
 
 def parts(address: str) -> tuple[str, str]:
@@ -34,8 +51,10 @@ def parts(address: str) -> tuple[str, str]:
 
 def why_no_bucket(address: str) -> str:
     """Why an `address` names no bucket, if it doesn't. What it names instead may be a login, and isn't shown."""
-    if not is_served():
-        return f"nothing here serves s3:// addresses: {INSTALL}"
+    if not is_installed():
+        return f"{_NOT_SERVED}: install veza-ops[s3], which brings obstore and boto3"
+    if not is_set_up():
+        return f"{_NOT_SERVED}: set AWS_REGION or AWS_ENDPOINT_URL, and the login for it"
     return "" if _BUCKET.fullmatch(parts(address)[0]) else "the s3:// address names no bucket"
 
 

@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import NamedTuple, Self
 
 from veza_ops.errors import StorageNotProvenError
-from veza_ops.storage.disk import Regular
+from veza_ops.storage.backend import Regular
 from veza_ops.storage.layout import Layout
-from veza_ops.storage.look import Area, Gone
+from veza_ops.storage.look import Area, Device, Gone
 from veza_ops.text import shown
 
 NAMED = 20
@@ -63,8 +63,8 @@ class Standing:
 
     sampled: int = 0
     seen: int = 0
-    devices: frozenset[int] = frozenset()
-    """The file systems that witnesses' names are on."""
+    devices: frozenset[Device] = frozenset()
+    """The file systems, or buckets, that witnesses' names are on."""
     unseen: str = ""
     """Why the first of those that weren't seen wasn't."""
     statuses: tuple[str, ...] = ()
@@ -75,8 +75,8 @@ class Standing:
     @classmethod
     def of(cls, found: Iterable[tuple[Known, Regular | str]], *, refused: str = "") -> Self:
         """The sum of the looks at a sample."""
-        files: set[tuple[int, int]] = set()
-        devices: set[int] = set()
+        files: set[tuple[Device, int | str]] = set()
+        devices: set[Device] = set()
         unseen: list[str] = []
         statuses: dict[str, int] = {}
         for known, regular in found:
@@ -125,6 +125,8 @@ class Witnesses:
     sampled: int
     seen: int
     """Of all of them together."""
+    buckets: Mapping[Area, Standing] = field(default_factory=dict)
+    """Those that areas are in."""
 
     def and_later(self, other: "Witnesses") -> "Witnesses":
         """What holds at both of two times."""
@@ -134,6 +136,7 @@ class Witnesses:
             {area: standing.and_later(other.areas[area]) for area, standing in self.areas.items()},
             max(self.sampled, other.sampled),
             min(self.seen, other.seen),
+            {bucket: standing.and_later(other.buckets[bucket]) for bucket, standing in self.buckets.items()},
         )
 
     def why_not(self, gone: Gone) -> str:
@@ -149,7 +152,7 @@ class Witnesses:
                 f"{area} is empty: it may be the place of a disk that isn't mounted. Any file in it, even an empty "
                 "one, says that it isn't"
             )
-        devices = own.devices if own.sampled else self._devices
+        devices = own.devices if own.sampled else self._bucket_of(area).devices or self._devices
         if nearest.device not in devices:
             return f"{shown(nearest.path)} is on a file system where no file of a playable track was seen"
         return ""
@@ -176,6 +179,8 @@ class Witnesses:
     def _why_refused(self, area: Area) -> str:
         """Why `area` isn't what the database describes."""
         own = self.areas[area]
+        if not own.refused and not own.sampled:
+            own = self._bucket_of(area)
         if own.refused or (own.sampled and not own.is_proven):
             return str(own)
         if own.sampled or not area.covered or not self.sample.size or self.sample.on_trust:
@@ -184,9 +189,15 @@ class Witnesses:
 
     def _why_unproven(self, area: Area) -> str:
         """Why nothing follows for `area`, though nothing is wrong with it."""
-        if area.covered or not self.sample.size or self.areas[area].sampled:
+        if area.covered or not self.sample.size or self.areas[area].sampled or self._bucket_of(area).sampled:
             return ""
+        if area.bucket:
+            return f"no playable track has its file in {area.bucket}"
         return "it is neither below the storage root nor in storage.path_map, and no playable track has its file there"
+
+    def _bucket_of(self, area: Area) -> Standing:
+        """What the witnesses of the bucket come to that `area` is in; nothing where it is in none."""
+        return self.buckets.get(area.bucket, Standing()) if area.bucket else Standing()
 
     @cached_property
     def _whole_refused(self) -> str:
@@ -200,7 +211,7 @@ class Witnesses:
         return "no playable track has its file below the storage root or in storage.path_map"
 
     @cached_property
-    def _devices(self) -> frozenset[int]:
+    def _devices(self) -> frozenset[Device]:
         """Where witnesses were seen at all."""
         return self.whole.devices.union(*(each.devices for each in self.areas.values() if each.is_proven))
 

@@ -4,28 +4,28 @@ Nothing here changes what others see; `storage.search` takes the answers togethe
 """
 
 import errno
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from veza_ops.bounds import Beat
-from veza_ops.storage import disk
+from veza_ops.storage.backend import Backend, Entry, Folder
 from veza_ops.storage.likeness import fold_plain, is_plain, is_utf8, readings_of
-from veza_ops.storage.look import Look, Nearest, Verdict, in_words, unverifiable
+from veza_ops.storage.look import PRESENT, Look, Nearest, in_words, unverifiable
+from veza_ops.storage.spelling import spellings
 from veza_ops.storage.wanted import Node, Wanted, join
 from veza_ops.text import quoted
 
 ALIKE = "the file is there under another spelling of its name: "
-_AT_ONCE = 1024
-"""Entries of a folder that are compared at once."""
 _HIDDEN = 4
 """Characters that hide a file at most: a dot, and what programs put behind it."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long storage is asked."""
+    """Which storage is asked, and how long."""
+
+    backend: Callable[[str], Backend]
+    """That of a path."""
 
     timeout_seconds: float
     """A folder that isn't read within this time is too much."""
@@ -73,27 +73,27 @@ class Read(Task):
         found = Found()
         wanted = self.node.paths.get(self.path)
         is_alone = self.node.is_of(wanted)
-        reader = Reader(self.node, self.path, wanted, is_alone, patience.recent_seconds, found, beat)
-        if reason := disk.cannot_be(self.path):
+        backend = patience.backend(self.path)
+        if reason := backend.cannot_be(self.path):
             return Found(failed=reason)
         try:
-            with disk.opened(self.path) as folder:
-                reader.folder, device = folder, os.fstat(folder).st_dev
+            with backend.opened(self.path) as folder:
+                reader = Reader(self.node, self.path, wanted, is_alone, patience.recent_seconds, found, beat, folder)
                 found.is_too_much = self.is_too_much
-                with os.scandir(folder) as entries:
-                    while not found.is_too_much and (some := list(islice(entries, _AT_ONCE))):
-                        reader.take(some)
-                        beat()
-                        found.is_too_much = beat.seconds > patience.timeout_seconds
+                for some in folder if not found.is_too_much else ():
+                    reader.take(some)
+                    beat()
+                    found.is_too_much = beat.seconds > patience.timeout_seconds
+                    if found.is_too_much:
+                        break
                 reader.end()
                 if "." in reader.names:  # a row that names the folder itself
                     found.present.add(".")
-                found.nearest = Nearest(self.path, device, reader.is_empty and not found.is_too_much)
+                found.nearest = Nearest(self.path, folder.device, reader.is_empty and not found.is_too_much)
+        except FileNotFoundError:
+            found.code = errno.ENOENT
         except OSError as error:
             found.failed, found.code = in_words(error), error.errno or 0
-            if error.errno == errno.ENOENT:  # not there at all, or a link to nowhere
-                look = disk.look(self.path)
-                found.failed = "" if look.verdict is Verdict.MISSING else look.reason or "it came only just now"
         return found
 
 
@@ -103,14 +103,18 @@ class Ask(Task):
 
     wanted: Wanted
     names: Sequence[str]
+    is_last: bool = False
+    """Whether nothing else is asked before they are called missing."""
 
-    def do(self, patience: Patience, beat: Beat) -> Found:  # noqa: ARG002 - the signature of all tasks
+    def do(self, patience: Patience, beat: Beat) -> Found:
         """Ask for each; what isn't there stays unsaid."""
         found = Found()
+        backend = patience.backend(self.wanted.folder)
+        ask = backend.answer_again if self.is_last else backend.answer
         for name in self.names:
             beat()
-            if disk.is_there(path := self.wanted.path(name)):
-                found.looks.append((self.wanted, name, disk.look(path)))
+            if look := ask(self.wanted.path(name)):
+                found.looks.append((self.wanted, name, look))
         return found
 
 
@@ -122,17 +126,18 @@ class AskSpellings(Task):
     names: Sequence[str]
     folder: str
 
-    def do(self, patience: Patience, beat: Beat) -> Found:  # noqa: ARG002 - the signature of all tasks
+    def do(self, patience: Patience, beat: Beat) -> Found:
         """Ask for each until something is there."""
         found = Found()
+        backend = patience.backend(self.folder)
         is_itself = self.folder == self.wanted.folder
         for name in self.names:
-            for other in (name, *disk.spellings(name)):
+            for other in (name, *spellings(name)):
                 beat()
                 path = join(self.folder, other)
-                if disk.is_there(path):
-                    look = disk.look(path) if is_itself and other == name else alike(path)
-                    found.looks.append((self.wanted, name, look))
+                if look := backend.answer(path):
+                    is_it = (is_itself and other == name) or look != PRESENT
+                    found.looks.append((self.wanted, name, look if is_it else alike(path)))
                     break
         return found
 
@@ -145,13 +150,14 @@ class AskFolders(Task):
     names: Sequence[str]
     folder: str
 
-    def do(self, patience: Patience, beat: Beat) -> Found:  # noqa: ARG002 - the signature of all tasks
+    def do(self, patience: Patience, beat: Beat) -> Found:
         """Ask for each; what is there is to be read."""
         found = Found()
+        backend = patience.backend(self.folder)
         for name in self.names:
             beat()
-            for other in (join(self.folder, spelling) for spelling in disk.spellings(name)):
-                if disk.is_there(other):
+            for other in (join(self.folder, spelling) for spelling in spellings(name)):
+                if backend.has_folder(other):
                     found.further[self.node, other] = None
         return found
 
@@ -169,14 +175,14 @@ class Reader:
     recent_seconds: float
     found: Found
     beat: Beat
-    folder: int = -1
+    folder: Folder
     """The folder, open for reading."""
     is_empty: bool = True
 
     def __post_init__(self) -> None:
         self.names: set[str] = self.wanted.names if self.wanted else set()
 
-    def take(self, entries: Sequence[os.DirEntry[str]]) -> None:
+    def take(self, entries: Sequence[Entry]) -> None:
         """Some more of what it holds."""
         self.is_empty = False
         names = [entry.name for entry in entries]
@@ -223,7 +229,7 @@ class Reader:
         for stem in _stems(key, node.sizes):
             if stem in node.names and (node, stem) not in self.found.like:
                 self.beat()
-                if disk.changed_within(self.recent_seconds, name, self.folder):
+                if self.folder.changed_within(self.recent_seconds, name):
                     path = join(self.path, name)
                     self.found.like[node, stem] = f"an upload is under way: {quoted(path)} has just been written to"
 

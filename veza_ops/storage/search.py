@@ -8,19 +8,19 @@ is wanted, never what a folder holds.
 import errno
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from veza_ops.bounds import Lookers
-from veza_ops.storage import disk
+from veza_ops.storage.backend import Backend
 from veza_ops.storage.likeness import fold_plain, readings_of
 from veza_ops.storage.look import PRESENT, Gone, Nearest, Verdict, unverifiable
 from veza_ops.storage.reading import ALIKE, Ask, AskFolders, AskSpellings, Found, Patience, Read, Task
 from veza_ops.storage.wanted import Node, Wanted, join, parts_in
 from veza_ops.text import quoted
 
-_ASKED_AT_ONCE = 64
-"""Names that a thread asks for one by one before it takes others."""
+_ASKED_AT_ONCE, _ASKED_FIRST = 64, 8
+"""Names that a thread asks for one by one before it takes others: in a folder, and where each takes its time."""
 _MOST_ALIKE = 64
 """Folders that are like one on the way, and are looked into."""
 _LONG = 60
@@ -33,6 +33,8 @@ class Search:
     """One round of looks."""
 
     lookers: Lookers
+    backend: Callable[[str], Backend]
+    """The storage that a path is on."""
     recent_seconds: float
     """An unfinished upload that was written to within so many seconds is under way."""
     asks_again: bool = False
@@ -47,6 +49,10 @@ class Search:
 
     def look_for(self, wanted: Sequence[Wanted]) -> None:
         """Find out about all that is `wanted`."""
+        first = [each for each in wanted if self.backend(each.folder).asks_first]
+        self._ask(Ask(each, names) for each in first for names in _few_at_once(each, _ASKED_FIRST))
+        seen = {id(each) for each in first if each.names <= each.looks.keys()}
+        wanted = [each for each in wanted if id(each) not in seen]
         tops = self._lay_out(wanted)
         tasks: list[Task] = [Read(node, top, top in self.singly) for top, node in tops.items()]
         while tasks:
@@ -140,7 +146,8 @@ class Search:
         if wanted.is_like:
             yield from (Ask(wanted, [name]) for name, look in wanted.looks.items() if look.reason.startswith(ALIKE))
         if self.asks_again:
-            yield from (Ask(wanted, names) for names in _few_at_once(wanted))
+            size = _ASKED_FIRST if self.backend(wanted.folder).asks_first else _ASKED_AT_ONCE
+            yield from (Ask(wanted, names, is_last=True) for names in _few_at_once(wanted, size))
 
     def _judge(self, wanted: Wanted, top: Node) -> None:
         """Say of each name that isn't there why it may be all the same."""
@@ -167,7 +174,8 @@ class Search:
     def _reasons(self, wanted: Wanted, missing: Sequence[str], node: Node, top: Node) -> Iterator[tuple[str, str]]:
         """Why names that aren't there may be there all the same, by what is special in them or like them."""
         if not wanted.is_plain or wanted.longest > _LONG:
-            yield from ((name, disk.cannot_be(wanted.path(name))) for name in missing)
+            backend = self.backend(wanted.folder)
+            yield from ((name, backend.cannot_be(wanted.path(name))) for name in missing)
         if not wanted.is_plain:
             yield from ((name, self._why_not(name, wanted.inside, node, top)) for name in missing)
         elif node.like:
@@ -202,17 +210,17 @@ class Search:
 
     @property
     def _patience(self) -> Patience:
-        return Patience(self.lookers.timeout_seconds, self.recent_seconds)
+        return Patience(self.backend, self.lookers.timeout_seconds, self.recent_seconds)
 
     @property
     def _no_answer(self) -> str:
         return f"storage gave no answer within {self.lookers.timeout_seconds:g} s"
 
 
-def _few_at_once(wanted: Wanted) -> Iterator[list[str]]:
+def _few_at_once(wanted: Wanted, size: int = _ASKED_AT_ONCE) -> Iterator[list[str]]:
     names = [name for name in wanted.names if name not in wanted.looks]
-    for at in range(0, len(names), _ASKED_AT_ONCE):
-        yield names[at : at + _ASKED_AT_ONCE]
+    for at in range(0, len(names), size):
+        yield names[at : at + size]
 
 
 def _not_utf8(folder: str) -> str:

@@ -93,7 +93,7 @@ class _Some:
 def _inside(folder: str) -> Iterator[Stored | str]:
     """The files in a folder, and the folders as their paths."""
     try:
-        with disk.opened(folder) as descriptor, os.scandir(descriptor) as entries:
+        with disk.descriptor_of(folder) as descriptor, os.scandir(descriptor) as entries:
             for entry in entries:
                 path = f"{folder.rstrip('/')}/{entry.name}"
                 if entry.is_dir(follow_symlinks=False):

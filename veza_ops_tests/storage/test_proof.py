@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from veza_ops.errors import StorageNotProvenError
-from veza_ops.storage.disk import Regular
+from veza_ops.storage.backend import Regular
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Area, Gone, Nearest

@@ -1,0 +1,66 @@
+"""What a search asks of a storage: the same few questions to a disk and to an object store."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from veza_ops.storage.look import Device, Look
+
+
+class Regular(NamedTuple):
+    """A regular file that is there now."""
+
+    file: tuple[Device, int | str]
+    """Its identity: what its name is on, and the number of its inode or its key."""
+    device: Device
+    """What its name is on."""
+
+
+class Entry(Protocol):
+    """Something in a folder."""
+
+    @property
+    def name(self) -> str:
+        """Its name there."""
+
+    def is_symlink(self) -> bool:
+        """Whether it only leads to something else."""
+
+
+class Folder(Protocol):
+    """A folder that is open for reading."""
+
+    @property
+    def device(self) -> Device:
+        """What it is on."""
+
+    def __iter__(self) -> Iterator[Sequence[Entry]]:
+        """What it holds, some at a time. Raises OSError."""
+
+    def changed_within(self, seconds: float, name: str) -> bool:
+        """Whether `name` in it was written to in the last `seconds`, or is gone since it was seen. Raises OSError."""
+
+
+class Backend(Protocol):
+    """A storage. No answer raises, but for the reading of a folder."""
+
+    asks_first: bool
+    """Whether it is cheaper to ask for a name than to read its folder."""
+
+    def cannot_be(self, path: str) -> str:
+        """Why nothing can be at `path`, if it is nothing that this storage takes."""
+
+    def answer(self, path: str) -> Look | None:
+        """What it says of `path` as it stands; None when it says that nothing is there."""
+
+    def answer_again(self, path: str) -> Look | None:
+        """The same right before a file is called missing, with all that may be about to put it there."""
+
+    def has_folder(self, path: str) -> bool:
+        """Whether it says anything but that there is no such folder."""
+
+    def opened(self, folder: str) -> AbstractContextManager[Folder]:
+        """A folder, open for reading. Raises OSError."""
+
+    def regular(self, path: str) -> Regular | str:
+        """The regular file at `path`, or why there is none."""

@@ -1,0 +1,253 @@
+"""One question at a time to an object store. Nothing is written.
+
+What its answers mean: 404 on a bucket that can be listed is "not there"; any other answer, or none, says nothing. The
+settings are the ``AWS_*`` variables, which the library reads by itself.
+"""
+
+from __future__ import annotations  # so that the loading of obstore waits until there is an object to ask for
+
+import errno
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from veza_ops.storage import keys
+from veza_ops.storage.backend import Regular
+from veza_ops.storage.look import PRESENT, S3, Device, Look, unverifiable
+from veza_ops.storage.refusal import StoreError, refusal
+from veza_ops.storage.uploads import Uploads
+from veza_ops.text import quoted
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import S3Store
+
+Result = TypeVar("Result")
+
+PAGE = 1000
+"""Keys that a store lists in one answer."""
+_LAST = "\U0010ffff"
+"""Sorts behind all that a key can go on with."""
+_PATIENCE = 3
+"""So many questions to a bucket may go without an answer, one after the other; then it isn't asked any more."""
+
+
+class Item(NamedTuple):
+    """What a prefix holds: an object, or all that is below a further prefix."""
+
+    name: str
+
+    def is_symlink(self) -> bool:
+        """There are no links."""
+        return False
+
+
+@dataclass
+class Objects:
+    """The object store that the ``AWS_*`` variables speak of, asked by as many threads as like."""
+
+    requests: int = 32
+    """How many there may be at once."""
+    timeout_seconds: float = 30.0
+    """What each question may take, with all that is tried again."""
+    asks_first: bool = True
+    """One request tells of one key, and a listing is only needed for those that aren't there."""
+    _stores: dict[str, S3Store] = field(default_factory=dict)
+    _uploads: dict[str, Uploads] = field(default_factory=dict)
+    _unanswered: dict[str, int] = field(default_factory=dict)
+    """How often each bucket gave no answer, one time after the other."""
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+
+    def cannot_be(self, path: str) -> str:
+        """Why nothing can be at the address `path`, if it is none that can be asked for."""
+        key = keys.parts(path)[1]
+        return keys.why_not_literal(key) if key else ""
+
+    def answer(self, path: str) -> Look | None:
+        """What the store says of a key as it stands; None when it says that nothing is there."""
+        found = self._head(path)
+        return unverifiable(found) if isinstance(found, str) else PRESENT if found else None
+
+    def answer_again(self, path: str) -> Look | None:
+        """The same right before a file is called missing: a key that isn't there may be about to come."""
+        bucket, key = keys.parts(path)
+        try:
+            doubt = self._ask(bucket, lambda store: self._uploads_of(bucket, store).why_unsure(key))
+        except StoreError as error:
+            doubt = str(error)
+        return unverifiable(doubt) if doubt else self.answer(path)
+
+    def has_folder(self, path: str) -> bool:
+        """Whether the store says anything but that no key is below the prefix."""
+        bucket, prefix = keys.parts(path)
+        if keys.why_not_literal(prefix):
+            return False
+        try:
+            return next(self.pages(bucket, f"{prefix}/"), None) is not None
+        except StoreError:
+            return True
+
+    @contextmanager
+    def opened(self, folder: str) -> Iterator[Prefix]:
+        """A prefix, read as a folder. Raises StoreError, and FileNotFoundError when no key is below it."""
+        bucket, prefix = keys.parts(folder)
+        yield Prefix(self, bucket, f"{prefix}/" if prefix else "")
+
+    def regular(self, path: str) -> Regular | str:
+        """The object at an address, or why there is none."""
+        found = self._head(path)
+        bucket, key = keys.parts(path)
+        if isinstance(found, str):
+            return found
+        return Regular((S3 + bucket, key), S3 + bucket) if found else f"no object at {quoted(path)}"
+
+    def modified(self, path: str) -> float | None:
+        """When an object was last written to (seconds since the epoch); None for none. Raises StoreError."""
+        found = self._head(path)
+        if isinstance(found, str):
+            raise StoreError(found)
+        return found["last_modified"].timestamp() if found else None
+
+    def why_unusable(self, address: str) -> str:
+        """Why nothing follows from what the bucket at `address` says, if so.
+
+        A bucket that doesn't exist answers for each key as one does that hasn't the key. One listing tells the two
+        apart, and whether it is in the region and listable for whoever asks.
+        """
+        try:
+            next(self.pages(keys.parts(address)[0]), None)
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    def pages(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[Sequence[ObjectMeta]]:
+        """All objects whose keys begin with `prefix` and come `after` another key, in the order of keys, page by page.
+
+        A key that ends with a slash, as some programs make for a folder, comes without it. Raises StoreError, also for
+        a listing that isn't in order, as one is that repeats itself.
+        """
+        import obstore  # noqa: PLC0415 - only where there are objects
+
+        listing = self._ask(
+            bucket, lambda store: obstore.list(store, prefix or None, offset=after or None, chunk_size=PAGE)
+        )
+        last = after
+        while page := self._ask(bucket, lambda _: next(listing, None)):
+            for each in page:
+                key = each["path"]
+                if key <= last and not each["size"]:
+                    key += "/"
+                if key <= last:
+                    raise StoreError(
+                        f"the listing of {quoted(S3 + bucket)} repeats itself, or isn't in the order of keys"
+                    )
+                last = key
+            yield page
+
+    def _head(self, path: str) -> ObjectMeta | str | None:
+        """What the store says of a key; None when it isn't there; why that is unknown."""
+        import obstore  # noqa: PLC0415 - the same
+
+        bucket, key = keys.parts(path)
+        if why := keys.why_not_literal(key):
+            return why
+        try:
+            found = self._ask(bucket, lambda store: obstore.head(store, key))
+        except FileNotFoundError:
+            return None
+        except StoreError as error:
+            return str(error)
+        return found if found["path"] == key else f"the key {quoted(key)} can't be asked for as it stands"
+
+    def _ask(self, bucket: str, question: Callable[[S3Store], Result]) -> Result:
+        """The store's answer. Raises FileNotFoundError when it says that there is no such key, and StoreError."""
+        if self._unanswered.get(bucket, 0) >= _PATIENCE:
+            raise StoreError(f"{quoted(S3 + bucket)} gives no answer", is_answer=False)
+        try:
+            found = question(self._store(bucket))
+        except FileNotFoundError:
+            self._unanswered[bucket] = 0
+            raise FileNotFoundError(errno.ENOENT, "no such key") from None
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each with an address in it, so that none may come further
+            refused = refusal(error, S3 + bucket)
+            self._unanswered[bucket] = 0 if refused.is_answer else self._unanswered.get(bucket, 0) + 1
+            raise refused from None
+        self._unanswered[bucket] = 0
+        return found
+
+    def _store(self, bucket: str) -> S3Store:
+        if bucket not in self._stores:
+            self._stores[bucket] = store_of(bucket, self.timeout_seconds)
+        return self._stores[bucket]
+
+    def _uploads_of(self, bucket: str, store: S3Store) -> Uploads:
+        with self._one_at_a_time:  # sessions of boto3 may not be made by several threads at once
+            if bucket not in self._uploads:
+                self._uploads[bucket] = Uploads.of(bucket, store, self.requests, self.timeout_seconds)
+        return self._uploads[bucket]
+
+
+class Prefix:
+    """All that is right below a prefix, as a folder holds it."""
+
+    def __init__(self, objects: Objects, bucket: str, prefix: str) -> None:
+        self.device: Device = S3 + bucket
+        self._objects, self._bucket, self._prefix = objects, bucket, prefix
+        self._prefixes: set[str] = set()
+        """Of the last page."""
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        """What there is, page by page; where a whole page is below a further prefix, the rest of that is skipped."""
+        after: str | None = ""
+        is_there = not self._prefix
+        while after is not None:
+            before, after = after, None
+            for page in self._objects.pages(self._bucket, self._prefix, before):
+                is_there = True
+                names = self._names(page)
+                yield [Item(name) for name in dict.fromkeys(names) if name]
+                if len(page) >= PAGE and len(set(names)) == 1 and names[0] in self._prefixes:
+                    after = f"{self._prefix}{names[0]}/{_LAST}"
+                    break
+        if not is_there:
+            raise FileNotFoundError(errno.ENOENT, "no such prefix")
+
+    def _names(self, page: Sequence[ObjectMeta]) -> list[str]:
+        """The name below the prefix of each object, or that of the further prefix that it is below."""
+        rests = [each["path"][len(self._prefix) :].partition("/") for each in page]
+        self._prefixes = {name for name, slash, _ in rests if slash}
+        return [name for name, _, _ in rests]
+
+    def changed_within(self, seconds: float, name: str) -> bool:
+        """Whether an object was written to in the last `seconds`, or is gone since it was seen."""
+        if name in self._prefixes:
+            return False
+        modified = self._objects.modified(f"{self.device}/{self._prefix}{name}")
+        return modified is None or modified > time.time() - seconds
+
+
+def store_of(bucket: str, timeout_seconds: float) -> S3Store:
+    """A bucket, with the settings of the ``AWS_*`` variables; no question takes longer than `timeout_seconds`."""
+    from obstore.store import S3Store  # noqa: PLC0415 - the same
+
+    one_try = timedelta(seconds=timeout_seconds / 3)
+    return S3Store(
+        bucket,
+        # An endpoint that says http:// means it; without one, it is https:// in any case.
+        client_options={"allow_http": True, "timeout": one_try, "connect_timeout": min(one_try, timedelta(seconds=5))},
+        retry_config={
+            "max_retries": 2,
+            "retry_timeout": one_try * 1.5,  # a second try begins before, and a third only if those were quick
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=100),
+                "max_backoff": timedelta(seconds=1),
+                "base": 2,
+            },
+        },
+    )
