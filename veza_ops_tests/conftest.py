@@ -33,7 +33,7 @@ def pytest_configure() -> None:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may meet the developer's own database or Dagster home."""
     for name in os.environ:
-        if name.startswith(("VEZA_", "AWS_")) or name == "DAGSTER_HOME":
+        if name.startswith("VEZA_") or name == "DAGSTER_HOME":
             monkeypatch.delenv(name)
 
 
