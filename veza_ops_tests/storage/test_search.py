@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from veza_ops.storage import reading
+from veza_ops.storage import disk
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Verdict
@@ -34,7 +34,7 @@ def singly(root: Path, *file_paths: str, folders: tuple[str, ...] = ("album",)) 
 def slow_album(root: Path, on_listing: OnListing, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An album whose entries come so slowly that reading them all has no end, and the song comes last of all."""
     pause = threading.Event()
-    monkeypatch.setattr(reading, "_AT_ONCE", 1)  # or a test needs thousands of entries
+    monkeypatch.setattr(disk, "_READ_AT_ONCE", 1)  # or a test needs thousands of entries
     on_listing(root / "album", lambda _: pause.wait(AT_ONCE / 10))
     for number in range(40):
         make(root / "album" / f"{number:03}.flac")
