@@ -171,7 +171,9 @@ def _require_absolute(root: str = "", path_map: Mapping[str, str] | None = None)
     try:
         Layout(root, path_map or {})
     except ConfigurationError:  # it repeats the path
-        raise ConfigurationError("storage.root and both sides of storage.path_map are absolute paths.") from None
+        raise ConfigurationError(
+            "storage.root and both sides of storage.path_map are absolute paths, or lead to s3://BUCKET/PREFIX."
+        ) from None
 
 
 def _configured(op: dg.OpDefinition, config: type[dg.Config]) -> dg.OpDefinition:

@@ -89,8 +89,14 @@ def with_environment(resource: type[Resource], **variables: str) -> type[Resourc
     return with_defaults(resource, {field: default for field, default in references.items() if default})
 
 
+_OF_STORES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL")
+"""What the libraries for object stores read by themselves, and is shown nowhere."""
+
+
 def resource_types() -> dict[str, type[Resource]]:
     """The resources by their names, as the environment sets them."""
+    for variable in _OF_STORES:
+        keep_secret(os.environ.get(variable, ""))
     return {
         "database": with_environment(Database, url="VEZA_DATABASE_URL"),
         "storage": with_environment(Storage, root="VEZA_STORAGE_ROOT"),

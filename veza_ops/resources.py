@@ -131,17 +131,17 @@ class Database(Resource):
 
 
 class Storage(Resource):
-    """The disk that Veza's files are on, as this machine sees it."""
+    """The disks and buckets that Veza's files are on, as this machine sees them."""
 
     root: str = Field(
         default="",
-        description="Absolute folder that a relative file_path is joined to: the API's working folder. Empty: tracks "
-        "with a relative path are left alone.",
+        description="Absolute folder, or s3://BUCKET/PREFIX, that a relative file_path is joined to: the API's working "
+        "folder. Empty: tracks with a relative path are left alone.",
     )
     path_map: dict[str, str] = Field(
         default={},
         description="Prefixes of absolute paths, as the database has them, and where this machine has them. Whole path "
-        "components only; the longest match counts.",
+        "components only; the longest match counts. Any prefix may lead to s3://BUCKET/PREFIX.",
     )
     sample_size: int = Field(
         default=20,
@@ -150,9 +150,17 @@ class Storage(Resource):
         description="How many of the newest playable tracks prove the storage, and each area of it that stale tracks "
         "are in. 0 switches the proof off.",
     )
-    max_threads: int = Field(default=32, ge=1, le=256, description="Threads that look for files while storage is slow.")
+    max_threads: int = Field(
+        default=32,
+        ge=1,
+        le=256,
+        description="Threads that look for files while storage is slow, and requests to an object store at once.",
+    )
     look_timeout_seconds: float = Field(
-        default=30.0, gt=0, le=600, description="A look at a file is given up after this long; the track is left alone."
+        default=30.0,
+        gt=0,
+        le=600,
+        description="A look at a file is given up after this long, with all tries; the track is left alone.",
     )
 
     def files(self) -> Files:

@@ -49,12 +49,15 @@ def parts(address: str) -> tuple[str, str]:
     return bucket, key
 
 
-def why_no_bucket(address: str) -> str:
-    """Why an `address` names no bucket, if it doesn't. What it names instead may be a login, and isn't shown."""
+def why_not_served() -> str:
+    """Why no address is served here, if none is."""
     if not is_installed():
         return f"{_NOT_SERVED}: install veza-ops[s3], which brings obstore and boto3"
-    if not is_set_up():
-        return f"{_NOT_SERVED}: set AWS_REGION or AWS_ENDPOINT_URL, and the login for it"
+    return "" if is_set_up() else f"{_NOT_SERVED}: set AWS_REGION or AWS_ENDPOINT_URL, and the login for it"
+
+
+def why_no_bucket(address: str) -> str:
+    """Why an `address` names no bucket, if it doesn't. What it names instead may be a login, and isn't shown."""
     return "" if _BUCKET.fullmatch(parts(address)[0]) else "the s3:// address names no bucket"
 
 
@@ -74,7 +77,7 @@ def why_not_literal(key: str) -> str:
 def located(address: str) -> tuple[Place, str] | Look:
     """The prefix that an object is below, and the rest of its key; or why there is no telling."""
     bucket, key = parts(address)
-    if why := why_no_bucket(address):
+    if why := why_not_served() or why_no_bucket(address):
         return unverifiable(why)
     if not key:
         return unverifiable("the s3:// address names a bucket, and no object in it")
@@ -87,7 +90,7 @@ def located(address: str) -> tuple[Place, str] | Look:
 def place(address: str) -> Place | Look:
     """The place of a prefix, whose `address` ends with a slash; or why there is no telling."""
     bucket, prefix = parts(address.removesuffix("/"))
-    why = why_no_bucket(address) or (why_not_literal(prefix) if prefix else "")
+    why = why_not_served() or why_no_bucket(address) or (why_not_literal(prefix) if prefix else "")
     return unverifiable(why) if why else _place(bucket, prefix)
 
 
