@@ -125,7 +125,7 @@ class Objects:
         return ""
 
     def pages(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[Sequence[ObjectMeta]]:
-        """All objects whose keys begin with `prefix` and come `after` another key, in the order of keys, page by page.
+        """All objects whose keys begin with `prefix` and come `after` another key, page by page.
 
         A key that ends with a slash, as some programs make for a folder, comes without it. Raises StoreError, also for
         a listing that isn't in order, as one is that repeats itself.
@@ -135,17 +135,11 @@ class Objects:
         listing = self._ask(
             bucket, lambda store: obstore.list(store, prefix or None, offset=after or None, chunk_size=PAGE)
         )
-        last = after
+        order = Order(after)
         while page := self._ask(bucket, lambda _: next(listing, None)):
             for each in page:
-                key = each["path"]
-                if key <= last and not each["size"]:
-                    key += "/"
-                if key <= last:
-                    raise StoreError(
-                        f"the listing of {quoted(S3 + bucket)} repeats itself, or isn't in the order of keys"
-                    )
-                last = key
+                if not order.has_next(each["path"], may_be_folder=not each["size"]):
+                    raise StoreError(f"the listing of {quoted(S3 + bucket)} repeats itself, or is in no order of keys")
             yield page
 
     def _head(self, path: str) -> ObjectMeta | str | None:
@@ -191,6 +185,33 @@ class Objects:
             if bucket not in self._uploads:
                 self._uploads[bucket] = Uploads.of(bucket, store, self.requests, self.timeout_seconds)
         return self._uploads[bucket]
+
+
+@dataclass
+class Order:
+    """In which order a store lists keys: in that of their bytes, or, where prefixes are folders, in that of names.
+
+    The first is AWS's, the second that of SeaweedFS and other stores on file systems: all of ``a/`` before ``a-b``.
+    """
+
+    last: str = ""
+    by_bytes: bool = True
+    by_names: bool = True
+
+    def has_next(self, key: str, *, may_be_folder: bool) -> bool:
+        """Whether `key` may follow the last one in at least one order. That of a folder came without its slash."""
+        last, by_names = self.last, _by_names(self.last)
+        if key <= last and may_be_folder and f"{key}/" > last:
+            key += "/"
+        self.by_bytes = self.by_bytes and key > last
+        self.by_names = self.by_names and _by_names(key) > by_names
+        self.last = key
+        return self.by_bytes or self.by_names
+
+
+def _by_names(key: str) -> str:
+    """What sorts by its characters as `key` does by its names."""
+    return key.replace("/", "\1")
 
 
 class Prefix:
