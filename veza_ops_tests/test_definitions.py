@@ -9,6 +9,7 @@ import pytest
 from veza_ops.definitions import build_defs
 from veza_ops.resources import Database, History, Storage
 from veza_ops.runs import WRITES_TRACKS
+from veza_ops.text import shown
 from veza_ops_tests.library import Library, failure, run_config
 
 
@@ -51,6 +52,19 @@ def test_the_environment_holds_for_what_run_config_leaves_out() -> None:
 def test_run_config_overrides_the_environment() -> None:
     overridden = seen(database={"url": "postgresql://there/veza"}, storage={"root": "/mnt"}, history={"keep_days": 7})
     assert overridden == ["postgresql://there/veza", "tracks", "/mnt", 20, 7, 1000]
+
+
+def test_the_login_of_an_object_store_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "AWS_ACCESS_KEY_ID": "AKIAhunter2",
+        "AWS_SECRET_ACCESS_KEY": "hunter2/hunter2",
+        "AWS_SESSION_TOKEN": "t0ken",
+    }
+    values["AWS_ENDPOINT_URL"] = "https://inner.example.org:9000"
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    build_defs()
+    assert [value for value in values.values() if value in shown(f"said {value}.")] == []
 
 
 @pytest.mark.usefixtures("environment")

@@ -107,6 +107,8 @@ class Files:
         """Those of `areas` and `buckets` where nothing follows from what is seen, and why."""
         listed = self._lookers.run(lambda bucket, _: self.objects.why_unusable(bucket.folder), buckets)
         refused = {bucket: why for bucket, found in listed if (why := self._no_answer if found is None else found)}
+        for bucket in set(buckets) - refused.keys():
+            self.layout.reveal_in(bucket.folder)
         targets = set(self.layout.targets.values())
         tops = {area: area.folder if area.folder in targets else self.layout.top for area in areas if area.covered}
         unusable = self._unusable({top for top in tops.values() if top})

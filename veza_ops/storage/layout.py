@@ -12,7 +12,7 @@ from veza_ops.errors import ConfigurationError
 from veza_ops.storage import keys
 from veza_ops.storage.likeness import is_absolute, parts_of, says_nothing
 from veza_ops.storage.look import LONGEST, S3, Area, Look, Place, unverifiable
-from veza_ops.text import quoted, shown
+from veza_ops.text import quoted, reveal, shown
 
 _ABSOLUTE = unverifiable("the path is not an absolute one as it stands, but may mean one")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(?:/|$)")
@@ -172,6 +172,11 @@ class Layout:
         first = rest.partition("/")[0]
         area = Area(_join(top or "/", first), directly=not first, covered=bool(top))
         return Place(path, top or "/", area)
+
+    def reveal_in(self, bucket: str) -> None:
+        """What leads to `bucket`, which is there, is no secret."""
+        for target in filter(lambda each: _is_within(each, bucket), self.targets.values()):
+            reveal(target)
 
     def as_written(self, file_path: str) -> str:
         """The path on this machine of a `file_path` whose ``..`` are left to the system."""

@@ -150,12 +150,11 @@ class Objects:
         if why := keys.why_not_literal(key):
             return why
         try:
-            found = self._ask(bucket, lambda store: obstore.head(store, key))
+            return self._ask(bucket, lambda store: obstore.head(store, key))
         except FileNotFoundError:
             return None
         except StoreError as error:
             return str(error)
-        return found if found["path"] == key else f"the key {quoted(key)} can't be asked for as it stands"
 
     def _ask(self, bucket: str, question: Callable[[S3Store], Result]) -> Result:
         """The store's answer. Raises FileNotFoundError when it says that there is no such key, and StoreError."""

@@ -179,7 +179,7 @@ class Witnesses:
     def _why_refused(self, area: Area) -> str:
         """Why `area` isn't what the database describes."""
         own = self.areas[area]
-        if not own.refused and not own.sampled:
+        if not own.sampled and not own.refused:
             own = self._bucket_of(area)
         if own.refused or (own.sampled and not own.is_proven):
             return str(own)
@@ -291,9 +291,9 @@ class Proof:
             why = self.whole if set(self.refused.values()) <= {self.whole} else self._reasons
             raise StorageNotProvenError(
                 f"This storage is not the one that the database describes: with {layout}, {why}. On such storage "
-                "nothing is changed. Check that the disk is mounted here and that VEZA_STORAGE_ROOT and "
-                "storage.path_map say where. Statuses of tracks that keep no file belong into database.not_playable; "
-                "storage.sample_size: 0 goes without proof.",
+                "nothing is changed. Check that the disk is mounted here, or the AWS_* variables are those of the "
+                "bucket, and that VEZA_STORAGE_ROOT and storage.path_map say where. Statuses of tracks that keep no "
+                "file belong into database.not_playable; storage.sample_size: 0 goes without proof.",
                 self.areas_refused,
             )
 

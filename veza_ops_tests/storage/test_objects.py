@@ -1,5 +1,6 @@
 """Tracks in buckets are looked for as carefully as on disk: against a real store, and one that answers wrongly."""
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Area, Look, Verdict
 from veza_ops.storage.proof import Known, Sample, Witnesses
+from veza_ops.text import keep_secret
 from veza_ops_tests import store_faults as faults
 from veza_ops_tests.faulty_store import FaultyStore, faulty_store
 from veza_ops_tests.store import Store
@@ -164,6 +166,27 @@ def test_where_whole_pages_are_below_one_prefix_the_rest_of_it_is_skipped(
     assert len(asked) < 20
 
 
+@pytest.mark.usefixtures("aws")
+def test_a_prefix_that_takes_too_long_to_be_listed_is_asked_for_spellings(
+    store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_many(bucket, ["tracks/my song.flac", *(f"tracks/{number}" for number in range(50))])
+    monkeypatch.setattr(objects, "PAGE", 1)
+    pages, pause = objects.Objects.pages, threading.Event()
+
+    def slow(*args: Any) -> Iterator[Any]:
+        for page in pages(*args):
+            pause.wait(0.2)
+            yield page
+
+    monkeypatch.setattr(objects.Objects, "pages", slow)
+    singly: set[str] = set()
+    wanted = [f"s3://{bucket}/tracks/{name}" for name in ("my%20song.flac", "ghost.flac")]
+    found = Files(Layout(), look_timeout_seconds=2).search(wanted, singly=singly)
+    assert [each.verdict.value for each in found] == ["unverifiable", "missing"]
+    assert singly == {f"s3://{bucket}/tracks"}
+
+
 # -- where keys are -------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +212,28 @@ def test_absolute_paths_are_mapped_to_a_bucket_and_the_longest_prefix_counts(sto
     assert said("/srv/veza/tracks/ghost.flac", layout=layout)[0] == "missing"
     assert said(f"/srv/veza/old/{SONG}", layout=layout)[0] != "present"
     assert said(f"/srv/Veza/{SONG}", layout=layout)[0] == "unverifiable"
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize(
+    "written", ["Tracks/song.flac", "tracks%20/song.flac", ".//tracks/song.flac", "/Srv/song.flac"]
+)
+def test_a_path_that_is_like_one_that_is_mapped_to_a_bucket_is_not_looked_for_on_disk(
+    tmp_path: Path, written: str
+) -> None:
+    layout = Layout(str(tmp_path), {"tracks": "s3://bucket/tracks", "/srv": "s3://bucket/srv"})
+    assert said(written, layout=layout)[0] == "unverifiable"
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_bucket_that_is_there_is_no_secret_and_is_named(store: Store, bucket: str) -> None:
+    store.put(bucket, SONG)
+    keep_secret(f"s3://{bucket}/tracks")
+    files = Files(Layout(f"s3://{bucket}/tracks"))
+    ghost = files.search(["ghost.flac"])[0].reason
+    assert bucket not in ghost
+    files.prove(Sample(), files.areas_of(["ghost.flac"]))
+    assert bucket in files.search(["ghost.flac"])[0].reason
 
 
 @pytest.mark.parametrize(
@@ -270,8 +315,8 @@ NO_ANSWERS = [
     (faults.error(500, "InternalError"), "500"),
     (faults.error(503, "SlowDown"), "503"),
     (faults.error(501, "NotImplemented"), "501"),
-    (faults.CLOSED, "gives no answer"),
-    (faults.SILENCE, "gives no answer"),
+    (faults.CLOSED, "no answer"),
+    (faults.SILENCE, "no answer"),
 ]
 
 
