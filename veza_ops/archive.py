@@ -10,10 +10,9 @@ from typing import NamedTuple, Self
 
 import upath
 
-from veza_ops.bounds import within
 from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import MARKED, MARKING, Evidence, read_changes
-from veza_ops.places import ANSWER_SECONDS, plain_files, subfolders
+from veza_ops.places import ANSWER_SECONDS, exists, plain_files, subfolders
 from veza_ops.tracks.row import Change, Place, Track
 
 _MARKS = re.compile(rf"({MARKED}|{MARKING})-\d{{5,}}(\.\d+)?\.jsonl")
@@ -71,7 +70,7 @@ class Archive:
 
     def _is_there(self, path: upath.UPath) -> bool:
         try:
-            return within(self.answer_seconds, path.exists)
+            return exists(path, self.answer_seconds)
         except OSError:
             return True
 

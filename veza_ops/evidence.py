@@ -266,5 +266,6 @@ def entry(judged: Judged) -> dict[str, Any]:
 
 def _unreadable(path: object, error: OSError) -> ConfigurationError:
     return ConfigurationError(
-        f"The evidence in {path} can't be read: {error.strerror or error}. Give this process the right to."
+        f"The evidence in {path} can't be read: {error.strerror or error}. Give this process the right to. "
+        "evidence.folder says where evidence is."
     )

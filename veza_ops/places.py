@@ -11,7 +11,9 @@ from itertools import count
 
 import upath
 
+from veza_ops import buckets
 from veza_ops.bounds import Beat, each_within, with_beats, within
+from veza_ops.buckets import in_bucket
 from veza_ops.errors import ConfigurationError
 from veza_ops.text import scheme
 
@@ -25,8 +27,8 @@ _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*")
 _LONGEST = 1000
 """Characters of a folder; the names of runs and files come on top."""
 
-_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "r2")
-"""They have no folders, and to make one would make a bucket."""
+_STORES = ("gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "r2")
+"""They have no folders, and to make one would make a bucket; those that `buckets` serves aren't among them."""
 
 ANSWER_SECONDS = 30.0
 """How long a place is waited for, unless a setting says otherwise."""
@@ -65,14 +67,24 @@ def lasting(folder: str) -> upath.UPath:
             "Give it the bucket and the folder alone; the store's own package finds the login in the environment."
         )
     try:
-        place = upath.UPath(f"{protocol}://{rest}")
-        place.fs  # noqa: B018 - loads what serves it
-        if is_on_disk(place):  # it took what it doesn't know for a folder
-            raise ImportError("no package is known for it")  # noqa: TRY301 - as one that is known and isn't there
+        return _served(f"{protocol}://{rest}")
+    except ConfigurationError:
+        raise
     except ImportError as error:  # it names the package
         raise ConfigurationError(f"{where}, which nothing here serves: {error}.") from None
     except Exception as error:  # noqa: BLE001 - whatever its package makes of an address, which may hold a secret
         raise ConfigurationError(f"{where}, and can't be used ({type(error).__name__}). Check the address.") from None
+
+
+def _served(address: str) -> upath.UPath:
+    """The place at an address that something here serves. Raises ImportError, and whatever its package does."""
+    place = upath.UPath(address)
+    if in_bucket(place):
+        buckets.require_usable(place, ANSWER_SECONDS)
+        return place
+    place.fs  # noqa: B018 - loads what serves it
+    if is_on_disk(place):  # it took what it doesn't know for a folder
+        raise ImportError("no package is known for it")
     return place
 
 
@@ -96,16 +108,18 @@ def is_on_disk(path: upath.UPath) -> bool:
 def write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: float = ANSWER_SECONDS) -> upath.UPath:
     """Write `lines` to a file that wasn't there, and return it only when it is there for good.
 
-    It is called `name` or, where there is such a file, `name` and a number. Only its owner can read it, if it is on a
-    disk. Raises OSError; what was begun is removed then, also when it comes to its end after all once it was given up.
-    That is when nothing of it is written for so many `seconds`.
+    It is called `name` or, in a bucket or where there is such a file, `name` and a number. Only its owner can read it,
+    if it is on a disk. Raises OSError; what was begun is removed then, also when it comes to its end after all once it
+    was given up. That is when nothing of it is written for so many `seconds`.
     """
+    if in_bucket(folder):
+        return with_beats(seconds, lambda beat: _put(folder, name, lines, seconds, beat))
     return with_beats(seconds, lambda beat: _write_new(folder, name, lines, beat))
 
 
 def lines_of(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[bytes]:
     """The lines of a file. Raises OSError, also when one isn't read within `seconds`."""
-    return each_within(seconds, _lines_of(path))
+    return each_within(seconds, buckets.lines_of(path, seconds) if in_bucket(path) else _lines_of(path))
 
 
 def plain_files(folder: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[upath.UPath]:
@@ -113,24 +127,30 @@ def plain_files(folder: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterato
 
     Raises OSError, also when the folder gives no answer within `seconds`.
     """
-    return each_within(seconds, _plain_files(folder))
+    return each_within(seconds, buckets.files(folder, seconds) if in_bucket(folder) else _plain_files(folder))
 
 
 def subfolders(folder: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[upath.UPath]:
-    """What is in a folder; nothing if there is none. Raises OSError, as above."""
-    return each_within(seconds, _inside(folder))
+    """What is in a folder, files too on a disk; nothing if there is none. Raises OSError, as above."""
+    return each_within(seconds, buckets.folders(folder, seconds) if in_bucket(folder) else _inside(folder))
 
 
 def is_folder(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> bool:
     """Whether there is such a folder. Raises OSError, as above."""
     with as_os_errors():
-        return within(seconds, path.is_dir)
+        return within(seconds, lambda: buckets.is_folder(path, seconds) if in_bucket(path) else path.is_dir())
+
+
+def exists(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> bool:
+    """Whether there is such a file. Raises OSError, as above."""
+    with as_os_errors():
+        return within(seconds, lambda: buckets.exists(path, seconds) if in_bucket(path) else path.exists())
 
 
 def remove(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> None:
     """Remove a file, or a folder with all that is in it, if it is there. Raises OSError, as above."""
     with as_os_errors():
-        within(seconds, lambda: _remove(path))
+        within(seconds, lambda: buckets.remove(path, seconds) if in_bucket(path) else _remove(path))
 
 
 def _inside(folder: upath.UPath) -> Iterator[upath.UPath]:
@@ -194,6 +214,14 @@ def _require_waited_for(beat: Beat) -> None:
     """Raises TimeoutError when nobody waits for what is written any more."""
     if beat.is_given_up:
         raise TimeoutError
+
+
+def _put(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: float, beat: Beat) -> upath.UPath:
+    """In a bucket, where it is whole or not there."""
+    path = buckets.put_new(folder, name, _each(lines, beat), seconds)
+    if beat.is_given_up:
+        buckets.remove(path, seconds)
+    return path
 
 
 def _store(folder: upath.UPath, name: str, lines: Iterable[bytes], beat: Beat) -> upath.UPath:

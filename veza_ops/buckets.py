@@ -1,0 +1,217 @@
+"""Places in a bucket: how obstore lists, reads, writes and removes there, and what its errors mean.
+
+A store has no folders, keeps no half of what it was given, and answers each question anew. obstore is asked itself: as
+a file system for everybody in this process (`obstore.fsspec`), it would also take the place of other people's.
+"""
+
+from __future__ import annotations  # so that the loading of obstore waits until there is a bucket
+
+import errno
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import upath
+
+from veza_ops.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from obstore import ListResult, ObjectMeta
+    from obstore.store import S3Store
+
+_PROTOCOLS = ("s3", "s3a")
+
+_PART = 5 << 20
+"""Bytes sent or fetched at a time: the least that S3 takes for a part of what is sent in parts."""
+
+_AT_ONCE = 4
+"""Parts."""
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
+
+_MEANINGS = {
+    r"InvalidUri|builder error": "AWS_ENDPOINT_URL is no address: give it one such as https://HOST:PORT",
+    r"Could not parse path": "that can't be the name of a file: check evidence.folder",
+    r"Missing \w*Key|http://169\.254\.": "no credentials are set: give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    r"NoSuchBucket|status code: 404": "there is no such bucket: make it, or check its name and AWS_ENDPOINT_URL",
+    r"without LOCATION|AuthorizationHeaderMalformed|IllegalLocation": "the bucket is in another region: set AWS_REGION",
+    r"status code: 40[13]": "access is denied: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and let them list, "
+    "get, put and delete there",
+    r"error sending request": "the store doesn't answer: check AWS_ENDPOINT_URL, and whether it runs",
+    r"status code: (5\d\d)": r"the store is in trouble (\1)",
+    r"status code: (\d\d\d)": r"the store refused it (\1): check AWS_ENDPOINT_URL and AWS_REGION",
+}
+"""What is wrong, by what obstore says: of most errors, there is no other sign."""
+
+
+def in_bucket(path: upath.UPath) -> bool:
+    """Whether `path` is in a bucket."""
+    return path.protocol in _PROTOCOLS
+
+
+def require_usable(place: upath.UPath, seconds: float) -> None:
+    """Raises ImportError without obstore, and ValueError or ConfigurationError for an address that leads nowhere.
+
+    Asks nothing of the store.
+    """
+    try:
+        import obstore  # noqa: PLC0415 - see above
+    except ImportError:
+        raise ImportError("install veza-ops[s3]") from None
+    bucket = place.path.partition("/")[0]
+    if not _BUCKET.fullmatch(bucket):
+        raise ValueError(bucket)
+    try:
+        with _plain_errors():
+            store, key = _at(place, seconds)
+            obstore.list(store, prefix=key)  # asks nothing yet
+    except OSError as error:
+        raise ConfigurationError(f"evidence.folder is in a bucket that can't be used: {error}.") from None
+
+
+def put_new(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: float) -> upath.UPath:
+    """Store `lines` in a file that wasn't there: all of them or, when it raises OSError, none."""
+    import obstore  # noqa: PLC0415 - see above
+
+    # Nobody else gives this name, so nothing is replaced, whether or not the store can refuse to; and to send the file
+    # once more after an answer that was lost does no harm.
+    path = folder / f"{name}.{time.time_ns()}{secrets.randbelow(10**9):09}.jsonl"
+    parts = _parts(lines)
+    first, second = next(parts, b""), next(parts, None)
+    content = first if second is None else chain((first, second), parts)
+    in_parts = second is not None
+    with _plain_errors():
+        store, key = _at(path, seconds)
+        obstore.put(store, key, content, use_multipart=in_parts, chunk_size=_PART, max_concurrency=_AT_ONCE)
+    return path
+
+
+def lines_of(path: upath.UPath, seconds: float) -> Iterator[bytes]:
+    """The lines of a file. Raises OSError."""
+    import obstore  # noqa: PLC0415 - see above
+
+    with _plain_errors():
+        try:
+            file = obstore.open_reader(*_at(path, seconds), buffer_size=_PART)
+        except FileNotFoundError:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
+        while line := bytes(file.readline()):
+            yield line
+
+
+def files(folder: upath.UPath, seconds: float) -> Iterator[upath.UPath]:
+    """The files in `folder`, but for the mark by which a store remembers an empty folder. Raises OSError."""
+    paths = [each["path"] for each in _listed(folder, seconds)["objects"]]
+    yield from (folder / path.rpartition("/")[2] for path in paths if path != _at(folder, seconds)[1])
+
+
+def folders(folder: upath.UPath, seconds: float) -> Iterator[upath.UPath]:
+    """The folders in `folder`. Raises OSError."""
+    yield from (folder / each.rpartition("/")[2] for each in _listed(folder, seconds)["common_prefixes"])
+
+
+def is_folder(path: upath.UPath, seconds: float) -> bool:
+    """Whether there is something below `path`. Raises OSError."""
+    import obstore  # noqa: PLC0415 - see above
+
+    with _plain_errors():
+        store, key = _at(path, seconds)
+        return any(each["path"] != key for some in obstore.list(store, prefix=key) for each in some)
+
+
+def exists(path: upath.UPath, seconds: float) -> bool:
+    """Whether there is such a file. Raises OSError."""
+    import obstore  # noqa: PLC0415 - see above
+
+    with _plain_errors(), suppress(FileNotFoundError):
+        obstore.head(*_at(path, seconds))
+        return True
+    return False
+
+
+def remove(path: upath.UPath, seconds: float) -> None:
+    """Remove a file, and all that is below it. Raises OSError."""
+    import obstore  # noqa: PLC0415 - see above
+
+    with _plain_errors():
+        store, key = _at(path, seconds)
+        left = {key}
+        for some in obstore.list(store, prefix=key):
+            paths = [each["path"] for each in some]
+            obstore.delete(store, paths)
+            left.update(path.rpartition("/")[0] for path in paths)
+        obstore.delete(store, sorted(left, key=len, reverse=True))  # the file itself, or what marks empty folders
+
+
+def _listed(folder: upath.UPath, seconds: float) -> ListResult[Sequence[ObjectMeta]]:
+    import obstore  # noqa: PLC0415 - see above
+
+    with _plain_errors():
+        store, key = _at(folder, seconds)
+        return obstore.list_with_delimiter(store, prefix=key)
+
+
+def _at(path: upath.UPath, seconds: float) -> tuple[S3Store, str]:
+    bucket, _, key = path.path.partition("/")
+    return _store(bucket, seconds), key.rstrip("/")
+
+
+@lru_cache(maxsize=8)  # it holds connections, and is slow to make
+def _store(bucket: str, seconds: float) -> S3Store:
+    """A bucket as the standard AWS_* variables say, where a question is answered or given up within `seconds`.
+
+    Another try begins within the first 60 % of that time, and each ends after a third.
+    """
+    from obstore.store import S3Store  # noqa: PLC0415 - see above
+
+    # As `client_options`, these would replace what the environment says of proxies and certificates.
+    client: dict[str, Any] = {
+        "allow_http": True,
+        "connect_timeout": f"{seconds * 1000 / 6:.0f}ms",
+        "timeout": f"{seconds * 1000 / 3:.0f}ms",
+    }
+    backoff = timedelta(milliseconds=100), timedelta(seconds=seconds / 10)
+    return S3Store(
+        bucket,
+        config=client,  # type: ignore[arg-type]  # these keys are taken here too
+        retry_config={
+            "max_retries": 10,
+            "retry_timeout": timedelta(seconds=seconds * 0.6),
+            "backoff": {"init_backoff": min(backoff), "max_backoff": backoff[1], "base": 2},
+        },
+    )
+
+
+def _parts(lines: Iterable[bytes]) -> Iterator[bytes]:
+    part = bytearray()
+    for line in lines:
+        part += line
+        if len(part) >= _PART:
+            yield bytes(part)
+            part.clear()
+    if part:
+        yield bytes(part)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """What obstore raises, in other words: its own hold addresses, and whatever the store sends."""
+    from obstore.exceptions import BaseError  # noqa: PLC0415 - see above
+
+    try:
+        yield
+    except BaseException as error:
+        ours = isinstance(error, FileNotFoundError) and error.errno is not None
+        is_known = isinstance(error, BaseError | FileNotFoundError | ValueError) and not ours
+        if not is_known and type(error).__name__ != "PanicException":  # which no module names
+            raise
+        said = str(error).partition("Debug source")[0]
+        meanings = (found.expand(words) for sign, words in _MEANINGS.items() if (found := re.search(sign, said)))
+        raise OSError(next(meanings, f"the store refused it ({type(error).__name__})")) from None
