@@ -39,7 +39,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
 _MEANINGS = {
     r"InvalidUri|builder error": "AWS_ENDPOINT_URL is no address: give it one such as https://HOST:PORT",
     r"Could not parse path": "that can't be the name of a file: check evidence.folder",
-    r"Missing \w*Key|http://169\.254\.": "no credentials are set: give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    r"Missing \w*Key|/latest/(api|meta-data)/": "no login is set: give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     r"NoSuchBucket|status code: 404": "there is no such bucket: make it, or check its name and AWS_ENDPOINT_URL",
     r"without LOCATION|AuthorizationHeaderMalformed|IllegalLocation": "the bucket is in another region: set AWS_REGION",
     r"status code: 40[13]": "access is denied: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and let them list, "
@@ -100,10 +100,10 @@ def lines_of(path: upath.UPath, seconds: float) -> Iterator[bytes]:
     with _plain_errors():
         try:
             file = obstore.open_reader(*_at(path, seconds), buffer_size=_PART)
-        except FileNotFoundError:
+            while line := bytes(file.readline()):
+                yield line
+        except FileNotFoundError:  # at any time, since it is fetched bit by bit
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
-        while line := bytes(file.readline()):
-            yield line
 
 
 def files(folder: upath.UPath, seconds: float) -> Iterator[upath.UPath]:
@@ -210,7 +210,7 @@ def _plain_errors() -> Iterator[None]:
     except BaseException as error:
         ours = isinstance(error, FileNotFoundError) and error.errno is not None
         is_known = isinstance(error, BaseError | FileNotFoundError | ValueError) and not ours
-        if not is_known and type(error).__name__ != "PanicException":  # which no module names
+        if not is_known and type(error).__name__ != "PanicException":  # its own class, which it doesn't offer
             raise
         said = str(error).partition("Debug source")[0]
         meanings = (found.expand(words) for sign, words in _MEANINGS.items() if (found := re.search(sign, said)))

@@ -91,6 +91,13 @@ def test_a_run_that_left_nothing_is_told_from_one_that_did(evidence: Evidence) -
         Evidence(evidence.folder, "ru").require()
 
 
+def test_what_marks_an_empty_folder_is_no_evidence(evidence: Evidence, store: Store, bucket: str) -> None:
+    store.put(bucket, "some/evidence/run/veza_ops/", b"")
+    assert not evidence.has_files
+    with pytest.raises(ConfigurationError, match="no evidence of run"):
+        evidence.require()
+
+
 def test_what_is_dropped_is_gone_and_the_rest_is_not(evidence: Evidence) -> None:
     plan, other = (evidence.write(MARKING, batch, [change("a")]) for batch in (0, 1))
     evidence.drop(plan)
@@ -164,6 +171,17 @@ def test_what_could_not_be_written_whole_leaves_nothing_behind(evidence: Evidenc
     assert not evidence.has_files
 
 
+def test_a_file_that_is_not_there_is_no_trouble_of_the_store(evidence: Evidence) -> None:
+    with pytest.raises(ConfigurationError, match=r"marked-00009\.jsonl can't be read: No such file"):
+        list(evidence.rows(evidence.of_run / "marked-00009.jsonl"))
+
+
+def test_both_names_of_the_protocol_lead_to_the_same_place(evidence: Evidence) -> None:
+    other = Evidence(lasting(str(evidence.folder).replace("s3://", "S3a://")), "run")
+    other.write(MARKED, 0, [change("a")])
+    assert rows(evidence) == rows(other) != []
+
+
 def test_the_archive_of_all_runs_is_read_from_a_bucket(evidence: Evidence) -> None:
     for minute, run_id in enumerate(("early", "late")):
         row = change("a", status_message_before=run_id) | {"planned_at": f"2026-01-02 00:{minute:02}:00"}
@@ -219,8 +237,18 @@ def test_an_endpoint_that_is_none_is_named_without_showing_it(
 
 def test_half_of_a_login_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    with pytest.raises(ConfigurationError, match=r"evidence\.folder.*no credentials are set: give AWS_ACCESS_KEY_ID"):
+    with pytest.raises(ConfigurationError, match=r"evidence\.folder.*no login is set: give AWS_ACCESS_KEY_ID"):
         lasting(f"s3://{bucket}/evidence")
+
+
+def test_no_login_at_all_is_named_once_the_machine_has_none_either(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match="no login is set: give AWS_ACCESS_KEY_ID"):
+        Evidence(lasting(f"s3://{bucket}/evidence"), "run", 1).write(MARKED, 0, [change("a")])
 
 
 # -- trouble --------------------------------------------------------------------------------------------------------
@@ -326,6 +354,13 @@ def test_a_wrong_key_is_named_and_not_shown(address: str, monkeypatch: pytest.Mo
         with pytest.raises(ConfigurationError, match="access is denied: check AWS_ACCESS_KEY_ID") as caught:
             ask()
         assert SECRET not in str(caught.value)
+
+
+def test_what_the_environment_says_of_a_proxy_holds(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence.write(MARKED, 0, [change("a")])
+    monkeypatch.setenv("AWS_PROXY_URL", "http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match="doesn't answer"):
+        Evidence(evidence.folder, "run", 1).write(MARKED, 0, [change("b")])
 
 
 def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
