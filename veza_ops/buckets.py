@@ -13,14 +13,15 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import upath
 
 from veza_ops.errors import ConfigurationError
+from veza_ops.storage.store import is_of_a_library, refusal, store_of
+from veza_ops.text import quoted
 
 if TYPE_CHECKING:
     from obstore import ListResult, ObjectMeta
@@ -36,19 +37,8 @@ _AT_ONCE = 4
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
 
-_MEANINGS = {
-    r"InvalidUri|builder error": "AWS_ENDPOINT_URL is no address: give it one such as https://HOST:PORT",
-    r"Could not parse path": "that can't be the name of a file: check evidence.folder",
-    r"Missing \w*Key|/latest/(api|meta-data)/": "no login is set: give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    r"NoSuchBucket|status code: 404": "there is no such bucket: make it, or check its name and AWS_ENDPOINT_URL",
-    r"without LOCATION|AuthorizationHeaderMalformed|IllegalLocation": "the bucket is in another region: set AWS_REGION",
-    r"status code: 40[13]": "access is denied: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and let them list, "
-    "get, put and delete there",
-    r"error sending request": "the store doesn't answer: check AWS_ENDPOINT_URL, and whether it runs",
-    r"status code: (5\d\d)": r"the store is in trouble (\1)",
-    r"status code: (\d\d\d)": r"the store refused it (\1): check AWS_ENDPOINT_URL and AWS_REGION",
-}
-"""What is wrong, by what obstore says: of most errors, there is no other sign."""
+_RIGHTS = "let them list, get, put and delete there"
+"""What evidence needs."""
 
 
 def in_bucket(path: upath.UPath) -> bool:
@@ -69,7 +59,7 @@ def require_usable(place: upath.UPath, seconds: float) -> None:
     if not _BUCKET.fullmatch(bucket):
         raise ValueError(bucket)
     try:
-        with _plain_errors():
+        with _plain_errors(place):
             store, key = _at(place, seconds)
             obstore.list(store, prefix=key)  # asks nothing yet
     except OSError as error:
@@ -87,7 +77,7 @@ def put_new(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: flo
     first, second = next(parts, b""), next(parts, None)
     content = first if second is None else chain((first, second), parts)
     in_parts = second is not None
-    with _plain_errors():
+    with _plain_errors(folder):
         store, key = _at(path, seconds)
         obstore.put(store, key, content, use_multipart=in_parts, chunk_size=_PART, max_concurrency=_AT_ONCE)
     return path
@@ -97,7 +87,7 @@ def lines_of(path: upath.UPath, seconds: float) -> Iterator[bytes]:
     """The lines of a file. Raises OSError."""
     import obstore  # noqa: PLC0415 - see above
 
-    with _plain_errors():
+    with _plain_errors(path):
         try:
             file = obstore.open_reader(*_at(path, seconds), buffer_size=_PART)
             while line := bytes(file.readline()):
@@ -121,7 +111,7 @@ def is_folder(path: upath.UPath, seconds: float) -> bool:
     """Whether there is something below `path`. Raises OSError."""
     import obstore  # noqa: PLC0415 - see above
 
-    with _plain_errors():
+    with _plain_errors(path):
         store, key = _at(path, seconds)
         return any(each["path"] != key for some in obstore.list(store, prefix=key) for each in some)
 
@@ -130,7 +120,7 @@ def exists(path: upath.UPath, seconds: float) -> bool:
     """Whether there is such a file. Raises OSError."""
     import obstore  # noqa: PLC0415 - see above
 
-    with _plain_errors(), suppress(FileNotFoundError):
+    with _plain_errors(path), suppress(FileNotFoundError):
         obstore.head(*_at(path, seconds))
         return True
     return False
@@ -140,7 +130,7 @@ def remove(path: upath.UPath, seconds: float) -> None:
     """Remove a file, and all that is below it. Raises OSError."""
     import obstore  # noqa: PLC0415 - see above
 
-    with _plain_errors():
+    with _plain_errors(path):
         store, key = _at(path, seconds)
         left = {key}
         for some in obstore.list(store, prefix=key):
@@ -153,7 +143,7 @@ def remove(path: upath.UPath, seconds: float) -> None:
 def _listed(folder: upath.UPath, seconds: float) -> ListResult[Sequence[ObjectMeta]]:
     import obstore  # noqa: PLC0415 - see above
 
-    with _plain_errors():
+    with _plain_errors(folder):
         store, key = _at(folder, seconds)
         return obstore.list_with_delimiter(store, prefix=key)
 
@@ -165,28 +155,7 @@ def _at(path: upath.UPath, seconds: float) -> tuple[S3Store, str]:
 
 @lru_cache(maxsize=8)  # it holds connections, and is slow to make
 def _store(bucket: str, seconds: float) -> S3Store:
-    """A bucket as the standard AWS_* variables say, where a question is answered or given up within `seconds`.
-
-    Another try begins within the first 60 % of that time, and each ends after a third.
-    """
-    from obstore.store import S3Store  # noqa: PLC0415 - see above
-
-    # As `client_options`, these would replace what the environment says of proxies and certificates.
-    client: dict[str, Any] = {
-        "allow_http": True,
-        "connect_timeout": f"{seconds * 1000 / 6:.0f}ms",
-        "timeout": f"{seconds * 1000 / 3:.0f}ms",
-    }
-    backoff = timedelta(milliseconds=100), timedelta(seconds=seconds / 10)
-    return S3Store(
-        bucket,
-        config=client,  # type: ignore[arg-type]  # these keys are taken here too
-        retry_config={
-            "max_retries": 10,
-            "retry_timeout": timedelta(seconds=seconds * 0.6),
-            "backoff": {"init_backoff": min(backoff), "max_backoff": backoff[1], "base": 2},
-        },
-    )
+    return store_of(bucket, seconds, max_retries=10)
 
 
 def _parts(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -201,8 +170,8 @@ def _parts(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
-    """What obstore raises, in other words: its own hold addresses, and whatever the store sends."""
+def _plain_errors(path: upath.UPath) -> Iterator[None]:
+    """What obstore raises at `path`, in other words."""
     from obstore.exceptions import BaseError  # noqa: PLC0415 - see above
 
     try:
@@ -210,8 +179,6 @@ def _plain_errors() -> Iterator[None]:
     except BaseException as error:
         ours = isinstance(error, FileNotFoundError) and error.errno is not None
         is_known = isinstance(error, BaseError | FileNotFoundError | ValueError) and not ours
-        if not is_known and type(error).__name__ != "PanicException":  # its own class, which it doesn't offer
+        if not is_known and (isinstance(error, Exception) or not is_of_a_library(error)):
             raise
-        said = str(error).partition("Debug source")[0]
-        meanings = (found.expand(words) for sign, words in _MEANINGS.items() if (found := re.search(sign, said)))
-        raise OSError(next(meanings, f"the store refused it ({type(error).__name__})")) from None
+        raise refusal(error, quoted(f"s3://{path.path.partition('/')[0]}"), _RIGHTS) from None

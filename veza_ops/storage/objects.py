@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from veza_ops.storage import keys
 from veza_ops.storage.backend import Regular
 from veza_ops.storage.look import PRESENT, S3, Device, Look, unverifiable
-from veza_ops.storage.refusal import StoreError, refusal
+from veza_ops.storage.store import StoreError, is_of_a_library, refusal, store_of
 from veza_ops.storage.uploads import Uploads
 from veza_ops.text import quoted
 
@@ -159,7 +158,7 @@ class Objects:
     def _ask(self, bucket: str, question: Callable[[S3Store], Result]) -> Result:
         """The store's answer. Raises FileNotFoundError when it says that there is no such key, and StoreError."""
         if self._unanswered.get(bucket, 0) >= _PATIENCE:
-            raise StoreError(f"{quoted(S3 + bucket)} gives no answer", is_answer=False)
+            raise StoreError(f"{quoted(S3 + bucket)} gave no answer, and isn't asked any more", is_answer=False)
         try:
             found = question(self._store(bucket))
         except FileNotFoundError:
@@ -167,8 +166,10 @@ class Objects:
             raise FileNotFoundError(errno.ENOENT, "no such key") from None
         except StoreError:
             raise
-        except Exception as error:  # noqa: BLE001 - each with an address in it, so that none may come further
-            refused = refusal(error, S3 + bucket)
+        except BaseException as error:
+            if not is_of_a_library(error):
+                raise
+            refused = refusal(error, quoted(S3 + bucket))
             self._unanswered[bucket] = 0 if refused.is_answer else self._unanswered.get(bucket, 0) + 1
             raise refused from None
         self._unanswered[bucket] = 0
@@ -176,7 +177,7 @@ class Objects:
 
     def _store(self, bucket: str) -> S3Store:
         if bucket not in self._stores:
-            self._stores[bucket] = store_of(bucket, self.timeout_seconds)
+            self._stores[bucket] = store_of(bucket, self.timeout_seconds, max_retries=2)
         return self._stores[bucket]
 
     def _uploads_of(self, bucket: str, store: S3Store) -> Uploads:
@@ -250,24 +251,3 @@ class Prefix:
             return False
         modified = self._objects.modified(f"{self.device}/{self._prefix}{name}")
         return modified is None or modified > time.time() - seconds
-
-
-def store_of(bucket: str, timeout_seconds: float) -> S3Store:
-    """A bucket, with the settings of the ``AWS_*`` variables; no question takes longer than `timeout_seconds`."""
-    from obstore.store import S3Store  # noqa: PLC0415 - the same
-
-    one_try = timedelta(seconds=timeout_seconds / 3)
-    return S3Store(
-        bucket,
-        # An endpoint that says http:// means it; without one, it is https:// in any case.
-        client_options={"allow_http": True, "timeout": one_try, "connect_timeout": min(one_try, timedelta(seconds=5))},
-        retry_config={
-            "max_retries": 2,
-            "retry_timeout": one_try * 1.5,  # a second try begins before, and a third only if those were quick
-            "backoff": {
-                "init_backoff": timedelta(milliseconds=100),
-                "max_backoff": timedelta(seconds=1),
-                "base": 2,
-            },
-        },
-    )

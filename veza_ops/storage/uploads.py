@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from veza_ops.storage.refusal import NOT_FOUND, told
+from veza_ops.storage.store import NOT_FOUND, told
 from veza_ops.text import quoted, shown
 
 if TYPE_CHECKING:
