@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
@@ -87,7 +87,7 @@ class Files:
         buckets = list(dict.fromkeys(area.bucket for area in wanted if area.bucket))
         refused = self._refused(wanted, buckets)
         sampled = (each for area in (*wanted, *buckets) for each in sample.areas.get(area, ()))
-        found = self._look_for(dict.fromkeys([*sample.whole, *sampled]), silent)
+        found = self._look_for(dict.fromkeys([*sample.whole, *sampled]), silent, refused)
 
         def standing(area: Area) -> Standing:
             own = ((known, found[known]) for known in sample.areas.get(area, ()))
@@ -115,14 +115,18 @@ class Files:
         refused |= {area: unusable[top] for area, top in tops.items() if top in unusable}
         return refused | {area: refused[area.bucket] for area in areas if area.bucket in refused}
 
-    def _look_for(self, sampled: Iterable[Known], silent: set[Area]) -> dict[Known, Regular | str]:
-        """The files of some tracks, or why they aren't seen."""
+    def _look_for(
+        self, sampled: Iterable[Known], silent: set[Area], refused: Mapping[Area, str]
+    ) -> dict[Known, Regular | str]:
+        """The files of some tracks, or why they aren't seen; nothing is asked of buckets that are `refused`."""
         found: dict[Known, Regular | str] = {}
         groups: dict[Area, list[tuple[Known, str]]] = {}
         for known in sampled:
             located = self.layout.locate(known.file_path)
             if isinstance(located, Look):
                 found[known] = located.reason
+            elif (bucket := located[0].area.bucket) and bucket in refused:
+                found[known] = refused[bucket]
             else:
                 place, name = located
                 groups.setdefault(place.area, []).append((known, f"{place.folder}/{name}"))
@@ -170,12 +174,13 @@ class Files:
 
         However many there are, only the way down to the present one is held in memory. Links aren't followed.
         """
-        root = [f"{self.layout.root}/{folder}" for folder in folders] if self.layout.root else []
-        return walk([*root, *self.layout.path_map.values()], self.look_timeout_seconds)
+        root = [f"{self.layout.root}/{folder}" for folder in folders] if self.layout.top else []
+        mapped = [target for target in self.layout.path_map.values() if not target.startswith(S3)]
+        return walk([*root, *mapped], self.look_timeout_seconds)
 
     def require_root(self) -> None:
         """Raises StorageNotProvenError when a root is configured but isn't a folder that can be looked into."""
-        for why in self._unusable({self.layout.top} if self.layout.root else ()).values():
+        for why in self._unusable({self.layout.top} if self.layout.top else ()).values():
             raise StorageNotProvenError(f"{why}. Without it nothing is changed.")
 
     def _unusable(self, tops: Iterable[str]) -> dict[str, str]:

@@ -76,9 +76,11 @@ class Objects:
         bucket, key = keys.parts(path)
         try:
             doubt = self._ask(bucket, lambda store: self._uploads_of(bucket, store).why_unsure(key))
+        except FileNotFoundError:
+            return None
         except StoreError as error:
-            doubt = str(error)
-        return unverifiable(doubt) if doubt else self.answer(path)
+            return unverifiable(str(error))
+        return unverifiable(doubt) if doubt else PRESENT
 
     def has_folder(self, path: str) -> bool:
         """Whether the store says anything but that no key is below the prefix."""

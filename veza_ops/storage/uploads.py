@@ -60,7 +60,10 @@ class Uploads:
         return cls(bucket, client)
 
     def why_unsure(self, key: str) -> str:
-        """Why a key that isn't there may come yet, or came and went; nothing where nobody knows of it."""
+        """Why a key that wasn't there may come yet, or came and went; nothing if it is there now.
+
+        Raises FileNotFoundError when nobody knows of it, and what boto3 raises.
+        """
         from botocore.exceptions import ClientError  # noqa: PLC0415 - the same
 
         try:
@@ -103,4 +106,5 @@ class Uploads:
                 raise
             if answer.get("HTTPHeaders", {}).get("x-amz-delete-marker") == "true":
                 return f"the object came and was deleted: a delete marker stands for {shown(key)}"
+            raise FileNotFoundError(key) from None
         return ""

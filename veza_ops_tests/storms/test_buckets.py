@@ -8,7 +8,7 @@ import pytest
 
 from veza_ops_tests import store_faults as faults
 from veza_ops_tests.faulty_store import FaultyStore, faulty_store
-from veza_ops_tests.library import Id, counts
+from veza_ops_tests.library import Id, counts, run_job
 from veza_ops_tests.store import IDENTITIES, Store
 from veza_ops_tests.storms.scene import (
     AFTER_LAST_PROOF,
@@ -79,6 +79,15 @@ def test_a_library_of_plain_keys_is_looked_for_in_the_bucket_that_is_its_root(sc
     scene.remember()
     assert counts(scene.run(storage={"root": f"s3://{real}"}))["marked_failed"] == len(GHOSTS)
     scene.assert_all_is_well()
+
+
+def test_a_ghost_whose_object_came_after_all_is_put_back_by_the_undo(scene: Scene, store: Store, real: str) -> None:
+    marked = scene.run()
+    store.put(real, GHOSTS[0])
+    undo = {"find_marked_tracks": {"run_id": marked.run_id}, "restore_tracks": {"dry_run": False}}
+    undone = run_job(scene.library, scene.instance, job="restore_orphan_tracks", ops=undo)
+    assert undone.success
+    assert [scene.library.status(ghost) for ghost in scene.ghosts[-2:]] == ["processing", "failed"]
 
 
 def test_a_store_that_is_down_costs_its_rows_only(scene: Scene, store: Store, real: str) -> None:
