@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[web,production,s3,browser,dev]'
 	@touch $@
 
-demo: $(READY) ## Watch a cleanup at work: real uploads, some killed, in a real PostgreSQL
+demo: $(READY) ## Watch a cleanup at work: real uploads, some killed, in a real PostgreSQL and a real object store
 	$(BIN)/python -m demo
 
 dev: $(READY) ## Look at the demo's cleanups in the web UI (PORT=3000)

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from demo.archive import BUCKET, Archive, Archived, Arrival
 from demo.pipeline import JOB, PROJECT, Cleanup, DemoError, Pipeline, fresh_folder
 from demo.processes import none_left_running
 from demo.veza import Fate, Song, UploadFailedError, Veza
@@ -30,23 +31,32 @@ SONGS = [
 ]
 """No two uploads of the demo are alike: the dead ones are of any age, and so are those that are not dead."""
 
+ARCHIVED = [
+    Archived("Blue Hour", timedelta(days=8), "completed", Arrival.WHOLE),
+    Archived("Old Maps", timedelta(days=7), "completed", Arrival.WHOLE),
+    Archived("Tin Roof", timedelta(days=4), "completed", Arrival.WHOLE),
+    Archived("Cloud Nine", timedelta(hours=8), "processing", Arrival.NOTHING),
+    Archived("Wide Open", timedelta(hours=6), "processing", Arrival.PARTS),
+    Archived("Low Tide", timedelta(hours=4), "processing", Arrival.WHOLE),
+]
+"""What belongs into the bucket: three that are played from there, and so tell that it is the right one; three stale."""
 
-def add_rows_of_old(veza: Veza) -> None:
-    """Two tracks that no uploader of today leaves behind."""
+
+def add_rows(veza: Veza) -> None:
+    """The tracks that no uploader of today leaves behind: an old failure, and those in the bucket."""
     veza.execute(
         "INSERT INTO tracks (title, file_path, status, status_message, created_at, updated_at) VALUES "
-        "('Broken String', 'uploads/broken-string.flac', 'failed', 'unsupported codec', now() - %(d)s, now() - %(d)s), "
-        "('Cloud Nine', 's3://veza-archive/cloud-nine.flac', 'processing', NULL, now() - %(h)s, now() - %(h)s)",
+        "('Broken String', 'uploads/broken-string.flac', 'failed', 'unsupported codec', now() - %(d)s, now() - %(d)s)",
         d=timedelta(days=5),
-        h=timedelta(hours=8),
     )
+    veza.archive(ARCHIVED)
 
 
 def show_library(console: Console, veza: Veza) -> None:
     """The library as it is."""
-    table = Table("title", "age", "status", "file_path", "file on disk", box=SIMPLE_HEAD)
+    table = Table("title", "age", "status", "file_path", "file is there", box=SIMPLE_HEAD)
     for track in veza.tracks():
-        there = "yes" if veza.has_file(track["file_path"]) else "can't look" if "://" in track["file_path"] else "NO"
+        there = "yes" if veza.has_file(track["file_path"]) else "NO"
         table.add_row(track["title"], age(track["age"]), track["status"], track["file_path"], there)
     console.print(table)
 
@@ -108,15 +118,21 @@ def show_log(console: Console, cleanup: Cleanup) -> None:
 def tell(console: Console, folder: Path) -> None:
     """The story, from an empty folder on."""
     fresh_folder(folder)
-    killed = sorted(song.title for song in SONGS if song.fate is Fate.KILLED)
-    console.print("Starting a PostgreSQL of the demo's own ...")
-    with Veza.running(folder / "files") as veza:
+    killed = [song.title for song in SONGS if song.fate is Fate.KILLED]
+    dead = sorted([*killed, *(track.title for track in ARCHIVED if track.arrival is Arrival.NOTHING)])
+    console.print("Starting a PostgreSQL and an object store of the demo's own ...")
+    with Archive.starting() as archive, Veza.running(folder / "files", archive) as veza:
         console.print(f"Uploading {len(SONGS)} tracks, each by a process of its own:")
         alive = veza.upload(SONGS)
         for song in SONGS:
             console.print(f"  {song.title} {song.fate.value}")
-        add_rows_of_old(veza)
-        console.print("Their ages are set back, and two old rows are added. The library before the cleanup:")
+        add_rows(veza)
+        console.print(f"{len(ARCHIVED)} more tracks belong into the bucket s3://{BUCKET}:")
+        for track in ARCHIVED:
+            is_slow = track.arrival is Arrival.WHOLE and track.status == "processing"
+            waits = ", but its row isn't completed" if is_slow else ""
+            console.print(f"  {track.title}: {track.arrival.value}{waits}")
+        console.print("All ages are set back, and an old failure is added. The library before the cleanup:")
         show_library(console, veza)
 
         before = veza.tracks()
@@ -127,9 +143,9 @@ def tell(console: Console, folder: Path) -> None:
         after = veza.tracks()
         console.print("\nThe library after it:")
         show_changes(console, veza, before, first)
-        expect("The tracks that the cleanup changed", changed(before, after), killed)
+        expect("The tracks that the cleanup changed", changed(before, after), dead)
         message = orphan_message(ORPHAN_TRACK_AGE_THRESHOLD)
-        ghosts = {(track["status"], track["status_message"]) for track in after if track["title"] in killed}
+        ghosts = {(track["status"], track["status_message"]) for track in after if track["title"] in dead}
         expect("Their status and status_message", ghosts, {("failed", message)})
         console.print(f"status_message of each ghost: {message}")
 
@@ -143,6 +159,15 @@ def tell(console: Console, folder: Path) -> None:
         for upload in alive:
             upload.finish()
             console.print(f"  {upload.song.title}: completed")
+        for track in ARCHIVED:
+            if track.status == "processing" and track.title not in dead:
+                veza.finish(track)
+                console.print(f"  {track.title}: completed")
+        now = veza.tracks()
+        without = [
+            track["title"] for track in now if track["status"] == "completed" and not veza.has_file(track["file_path"])
+        ]
+        expect("The completed tracks without a file", without, [])
     console.print(f"\nAll as it should be. Dagster's full logs and the evidence of each run are in {folder}.")
 
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from demo.__main__ import FOLDER, SONGS, add_rows_of_old, told
+from demo.__main__ import FOLDER, SONGS, add_rows, told
+from demo.archive import Archive
 from demo.pipeline import Pipeline, WebUI, fresh_folder, require_free
 from demo.veza import Fate, Song, Veza
 
@@ -20,10 +21,10 @@ def ui(folder: Path, port: int) -> Iterator[WebUI]:
     """The web UI over a fresh library, when it has a history to look at."""
     require_free(port)
     fresh_folder(folder)
-    print("Starting a PostgreSQL of the demo's own, and uploading tracks, of which some uploads are killed ...")
-    with Veza.running(folder / "files") as veza:
+    print("Starting a PostgreSQL and an object store of the demo's own, and uploading tracks, some in vain ...")
+    with Archive.starting() as archive, Veza.running(folder / "files", archive) as veza:
         veza.upload(SONGS)
-        add_rows_of_old(veza)
+        add_rows(veza)
         pipeline = Pipeline(folder, veza)
         print("Starting the web UI and the daemon: dagster dev ...")
         with pipeline.served(port) as web:

@@ -89,14 +89,10 @@ class Pipeline:
         self.home = folder / "dagster_home"
         self.home.mkdir()
         shutil.copy(PROJECT / "dagster.yaml", self.home)
-        # Nothing of the developer's own: neither a database nor anybody to be told.
-        elsewhere = {name: value for name, value in os.environ.items() if not name.startswith(("VEZA_", "DAGSTER_"))}
-        self.environment = {
-            **elsewhere,
-            "DAGSTER_HOME": str(self.home),
-            "VEZA_DATABASE_URL": veza.url,
-            "VEZA_STORAGE_ROOT": str(veza.root),
-        }
+        # Nothing of the developer's own: neither a database or a bucket, nor anybody to be told.
+        own = ("VEZA_", "DAGSTER_", "AWS_")
+        elsewhere = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        self.environment = {**elsewhere, "DAGSTER_HOME": str(self.home), **veza.environment}
         # Opened here first, alone: processes that start side by side must not all set up its tables.
         self.instance = dg.DagsterInstance.from_config(str(self.home))
 

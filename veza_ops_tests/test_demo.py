@@ -76,17 +76,25 @@ def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_fails_the_g
         time.sleep(0.05)
     database = sa.make_url(cleanup[0].environ()["VEZA_DATABASE_URL"]).query["host"]
     server = psutil.Process(int(Path(str(database), "postmaster.pid").read_text().split()[0]))
+    store = next(each for each in me.children() if each.name() == "weed")
+    folder = store.cwd()
     processes = [server, *server.children(), *me.children(recursive=True)]
     demo.send_signal(signal.SIGINT)
     assert "Nothing is left running" in demo.communicate(timeout=120)[0]
     assert demo.returncode == 130
     assert [each for each in processes if is_alive(each)] == []
     assert not Path(str(database)).exists()
+    assert not Path(folder).exists()
 
     said, _ = start().communicate(timeout=240)
-    assert said.count("processing -> failed") == 4, said
+    assert said.count("processing -> failed") == 5, said
     assert "Slow Burn       3 h      processing             left alone: its file is there" in said
-    assert "stale 6, present 1, missing 4, unverifiable 1, raced 0, refused 0, marked_failed 4" in said
+    assert "Cloud Nine      8 h      processing -> failed   marked failed: a ghost" in said
+    assert (
+        "Wide Open       6 h      processing             left alone: an upload of 'wide-open.flac' is under way" in said
+    )
+    assert "Low Tide        4 h      processing             left alone: its file is there" in said
+    assert "stale 8, present 2, missing 5, unverifiable 1, raced 0, refused 0, marked_failed 5" in said
     assert "It changed nothing" in said
     assert "All as it should be" in said
 

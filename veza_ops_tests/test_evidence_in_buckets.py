@@ -18,6 +18,7 @@ import obstore
 import pytest
 import upath
 
+from demo.store import Store
 from veza_ops import buckets
 from veza_ops.archive import Archive
 from veza_ops.errors import ConfigurationError
@@ -26,7 +27,6 @@ from veza_ops.places import lasting, subfolders
 from veza_ops.steps import full_lists
 from veza_ops_tests.history.test_history import age
 from veza_ops_tests.library import Library, counts, failure, run_job
-from veza_ops_tests.store import Store
 from veza_ops_tests.storms.scene import Scene
 from veza_ops_tests.test_evidence import HERE, change, marked
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from demo.store import Store
 from veza_ops.storage import keys, objects
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
@@ -17,7 +18,6 @@ from veza_ops.storage.proof import Known, Sample, Witnesses
 from veza_ops.text import keep_secret
 from veza_ops_tests import store_faults as faults
 from veza_ops_tests.faulty_store import FaultyStore, faulty_store
-from veza_ops_tests.store import Store
 from veza_ops_tests.store_faults import Fault, Request
 
 SONG = "tracks/song.flac"

@@ -5,8 +5,8 @@ import pytest
 from obstore.exceptions import BaseError, GenericError, PermissionDeniedError
 from obstore.store import S3Store
 
+from demo.store import IDENTITIES, Store
 from veza_ops_tests.conftest import new_store
-from veza_ops_tests.store import IDENTITIES, Store
 
 
 def opened(bucket: str) -> S3Store:

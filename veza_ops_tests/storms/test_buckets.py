@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from demo.store import IDENTITIES, Store
 from veza_ops_tests import store_faults as faults
 from veza_ops_tests.faulty_store import FaultyStore, faulty_store
 from veza_ops_tests.library import Id, counts, run_job
-from veza_ops_tests.store import IDENTITIES, Store
 from veza_ops_tests.storms.scene import (
     AFTER_LAST_PROOF,
     AFTER_LOOK,

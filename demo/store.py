@@ -1,4 +1,4 @@
-"""A real object store: SeaweedFS, which speaks S3, as a process of this worker's own."""
+"""A real object store: SeaweedFS, which speaks S3, as a process of the demo's or a test's own."""
 
 import asyncio
 import ctypes
@@ -91,12 +91,17 @@ class Store:
             kind, _, _ = name.partition(".")
             Path(f"/tmp/seaweedfs-{kind}-grpc-{port}.sock").unlink(missing_ok=True)
 
-    def set_identities(self, identities: Mapping[str, Sequence[str]]) -> None:
-        """Replace who may do what, and wait until the running server knows it."""
+    def set_identities(
+        self, identities: Mapping[str, Sequence[str]], policies: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """Replace who may do what, and wait until the running server knows it.
+
+        `policies` are those, by their names, who may do what a policy in AWS's form allows, and nothing else.
+        """
         sign = f"sign-{next(self._numbers)}"
         # It reads the file again, but whom the file names no more stays as they were: they are to be named.
         nobody = dict.fromkeys(self.identities, ("Read:nothing",))
-        self._write_identities({**nobody, **identities, sign: ("List",)})
+        self._write_identities({**nobody, **identities, sign: ("List",)}, policies)
         if self._process is None:
             return
         self._process.send_signal(signal.SIGHUP)
@@ -198,16 +203,23 @@ class Store:
         content = json.loads((self.folder / "identities.json").read_text())
         return {each["name"]: each["actions"] for each in content["identities"]}
 
-    def _write_identities(self, identities: Mapping[str, Sequence[str]]) -> None:
-        content = [
-            {
-                "name": name,
-                "credentials": [{"accessKey": name, "secretKey": _secret(name)}],
-                "actions": list(actions),
-            }
-            for name, actions in identities.items()
-        ]
-        (self.folder / "identities.json").write_text(json.dumps({"identities": content}))
+    def _write_identities(
+        self, identities: Mapping[str, Sequence[str]], policies: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        policies = policies or {}
+        content = {
+            "identities": [
+                {
+                    "name": name,
+                    "credentials": [{"accessKey": name, "secretKey": _secret(name)}],
+                    "actions": list(identities.get(name, ())),
+                    "policyNames": [name] if name in policies else [],
+                }
+                for name in {**identities, **policies}
+            ],
+            "policies": [{"name": name, "content": json.dumps(policy)} for name, policy in policies.items()],
+        }
+        (self.folder / "identities.json").write_text(json.dumps(content))
 
     def _start(self, ports: dict[str, int]) -> None:
         command = [
@@ -242,6 +254,7 @@ class Store:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # so that Ctrl-C comes to whoever started it, who then stops it
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - one call of the kernel's, which takes no lock
             )
         first = not self.ports
