@@ -89,8 +89,11 @@ def with_environment(resource: type[Resource], **variables: str) -> type[Resourc
     return with_defaults(resource, {field: default for field, default in references.items() if default})
 
 
-_OF_STORES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL")
-"""What the libraries for object stores read by themselves, and is shown nowhere."""
+_OF_STORES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+"""What the libraries for object stores read by themselves, and is shown nowhere.
+
+A key's id is told nowhere either. But it is no secret, and where it is an ordinary word, the word is to be readable.
+"""
 
 
 def resource_types() -> dict[str, type[Resource]]:

@@ -56,7 +56,6 @@ def test_run_config_overrides_the_environment() -> None:
 
 def test_the_login_of_an_object_store_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
-        "AWS_ACCESS_KEY_ID": "AKIAhunter2",
         "AWS_SECRET_ACCESS_KEY": "hunter2/hunter2",
         "AWS_SESSION_TOKEN": "t0ken",
     }

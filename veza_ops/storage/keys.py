@@ -61,12 +61,13 @@ def why_no_bucket(address: str) -> str:
     return "" if _BUCKET.fullmatch(parts(address)[0]) else "the s3:// address names no bucket"
 
 
-def why_not_literal(key: str) -> str:
-    """Why a `key` can't be asked for letter by letter, if it can't."""
+def why_not_literal(key: str, *, is_prefix: bool = False) -> str:
+    """Why a `key`, or one below a prefix, can't be asked for letter by letter, if it can't."""
+    what = f"a key below {quoted(f'{key}/')}" if is_prefix else f"the key {quoted(key)}"
     if any(part in ("", ".", "..") for part in key.split("/")):
-        return f"the key {quoted(key)} can't be asked for as it stands: a name in it is empty, . or .."
+        return f"{what} can't be asked for as it stands: a name in it is empty, . or .."
     if _CONTROL.search(key):
-        return f"the key {quoted(key)} can't be asked for as it stands: it holds control characters"
+        return f"{what} can't be asked for as it stands: it holds control characters"
     try:
         is_long = len(key.encode()) > LONGEST_KEY
     except UnicodeEncodeError as error:
@@ -90,7 +91,7 @@ def located(address: str) -> tuple[Place, str] | Look:
 def place(address: str) -> Place | Look:
     """The place of a prefix, whose `address` ends with a slash; or why there is no telling."""
     bucket, prefix = parts(address.removesuffix("/"))
-    why = why_not_served() or why_no_bucket(address) or (why_not_literal(prefix) if prefix else "")
+    why = why_not_served() or why_no_bucket(address) or (why_not_literal(prefix, is_prefix=True) if prefix else "")
     return unverifiable(why) if why else _place(bucket, prefix)
 
 
@@ -104,7 +105,7 @@ def _place(bucket: str, prefix: str) -> Place:
 def require_literal(target: str) -> None:
     """Raises ConfigurationError for a `target` of a mapping that leads to no bucket, or to what is no prefix in one."""
     prefix = parts(target)[1].rstrip("/")
-    if why := why_no_bucket(target) or (why_not_literal(prefix) if prefix else ""):
+    if why := why_no_bucket(target) or (why_not_literal(prefix, is_prefix=True) if prefix else ""):
         raise ConfigurationError(
             f"storage.root or storage.path_map leads to a bucket that can't be used: {why}. Give it as "
             "s3://BUCKET/PREFIX, without a login; the AWS_* variables hold that."

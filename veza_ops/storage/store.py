@@ -21,6 +21,7 @@ TO_READ = "let them have s3:GetObject and s3:ListBucket; without the latter, eve
 """The rights that looks need."""
 
 _ELSEWHERE = "{where} is in another region{told}: set AWS_REGION, or AWS_ENDPOINT_URL, to its own"
+_DENIED = "access is denied{told}: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and {rights}"
 _BY_WORDS = {
     r"InvalidUri|builder error": "AWS_ENDPOINT_URL is no address: give it one such as https://HOST:PORT",
     r"Could not parse path": "that can't be the name of a file: check the address",
@@ -28,12 +29,13 @@ _BY_WORDS = {
     r"Missing \w*Key|/latest/(api|meta-data)/|^NoCredentials": "no login is set: give AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or this machine a role",
     r"without LOCATION": _ELSEWHERE,
+    r"AccessDenied": _DENIED,  # of one key among many, in an answer that is 200 as a whole
 }
 """What is wrong, by what a library says: of some errors, there is no other sign."""
 _BY_ANSWER = {
     r"NoSuchBucket|^404": "there is no bucket {where}: make it, or check its name and AWS_ENDPOINT_URL",
     r"^30[17]|AuthorizationHeaderMalformed|IllegalLocation|PermanentRedirect": _ELSEWHERE,
-    r"^40[13]": "access is denied{told}: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and {rights}",
+    r"^40[13]": _DENIED,
     r"^5": "the store is in trouble{told}",
     r"^[1-9]": "the store refused it{told}: check AWS_ENDPOINT_URL and AWS_REGION",
 }
