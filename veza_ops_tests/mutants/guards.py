@@ -2109,13 +2109,6 @@ GUARDS = [
         f"{OBJECTS} -k 'would_be_changed or plain_keys'",
     ),
     Guard(
-        "a key of control characters is unverifiable",
-        "storage/keys.py",
-        "    if _CONTROL.search(key):\n",
-        "    if not key:\n",
-        f"{OBJECTS} -k 'would_be_changed'",
-    ),
-    Guard(
         "a key that is longer than any is unverifiable",
         "storage/keys.py",
         "        is_long = len(key.encode()) > LONGEST_KEY\n",
