@@ -19,7 +19,7 @@ from veza_ops_tests.mutants.guards import GUARDS, Guard
 
 PROJECT = Path(__file__).parent.parent.parent
 TABLE = PROJECT / "docs" / "mutants.md"
-COPIED = ("veza_ops", "veza_ops_tests", "pyproject.toml", "workspace.yaml", "dagster.yaml", "README.md")
+COPIED = ("veza_ops", "veza_ops_tests", "demo", "docs", "pyproject.toml", "workspace.yaml", "dagster.yaml", "README.md")
 AT_ONCE = 2
 _FAILED = re.compile(r"^(?:FAILED|ERROR) veza_ops_tests/(\S+?)(?:\[.*)?(?: - .*)?$", re.MULTILINE)
 _HEAD = """# Guard mutation
