@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # loads SQLAlchemy
     from veza_ops.tracks.row import Playable
     from veza_ops.tracks.table import Tracks
 
-_UNTIDY = re.compile(r"//|/\.\.?(?:/|$)|^\./")
+_UNTIDY = re.compile(r"(?<!s3:)//|/\.\.?(?:/|$)|^\./")
 """A path that the database has in another form than it is looked up by."""
 _NEWEST = 50
 """So many times the sample's size are read of the newest tracks: mostly, all areas in use are among them."""
@@ -33,8 +33,9 @@ def draw(tracks: "Tracks", layout: Layout, size: int) -> Sample:
     areas, nowhere = _by_area(layout, newest)
     whole = [known for area, each in areas.items() if area.covered for known in each]
     if not whole and not is_all:  # the newest ones are all elsewhere: in an object store, it may be
-        areas, _ = _by_area(layout, tracks.newest_playable(size * _NEWEST, addresses=False))
-        whole = [known for area, each in areas.items() if area.covered for known in each]
+        others, _ = _by_area(layout, tracks.newest_playable(size * _NEWEST, addresses=False))
+        whole = [known for area, each in others.items() if area.covered for known in each]
+        areas = {**others, **areas}
     place = {Known(*track): at for at, track in enumerate(newest)}
     whole.sort(key=lambda known: place.get(known, len(place)))
     sampled = {area: tuple(own[:size]) for area, own in areas.items()}

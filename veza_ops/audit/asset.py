@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from veza_ops.audit.rules import Round, Unnamed
+from veza_ops.audit.rules import Incomplete, Round, Unnamed
 from veza_ops.findings import TRACK_FILES, TRACKS, Finding, some_tracks
 
 ASSET = dg.AssetSpec(
@@ -32,13 +32,19 @@ NO_FILE_UNNAMED = dg.AssetCheckSpec(
     description="Every file in the storage is named by a track. Others take up disk, or belong to something else: "
     "nothing is ever removed.",
 )
-CHECKS = (NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED)
+NO_UPLOAD_INCOMPLETE = dg.AssetCheckSpec(
+    "no_upload_incomplete",
+    asset=TRACK_FILES,
+    description="No bucket keeps the parts of uploads that were begun more than a day ago and never completed: they "
+    "are no objects, but cost as much.",
+)
+CHECKS = (NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED, NO_UPLOAD_INCOMPLETE)
 
 
-def of_audit(so_far: Round, unnamed: Unnamed) -> Iterator[Finding]:
+def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete) -> Iterator[Finding]:
     """What an audit says of Veza's files."""
     scope = f"{some_tracks(so_far.audited)} looked at" + (
-        ", the round goes on with the next run" if so_far.after else ""
+        "" if so_far.is_complete else ", the round goes on with the next run"
     )
     yield Finding(
         NO_FILE_MISSING,
@@ -55,7 +61,7 @@ def of_audit(so_far: Round, unnamed: Unnamed) -> Iterator[Finding]:
     )
     limits = [
         *(["the walk stopped at its limit"] if unnamed.cut_short else []),
-        *([f"{unnamed.unread_folders} folders couldn't be read"] if unnamed.unread_folders else []),
+        *([f"{unnamed.unread_folders} folders or buckets couldn't be read"] if unnamed.unread_folders else []),
     ]
     yield Finding(
         NO_FILE_UNNAMED,
@@ -64,4 +70,14 @@ def of_audit(so_far: Round, unnamed: Unnamed) -> Iterator[Finding]:
         f"{'; '.join([f'{unnamed.walked} looked up', *limits])}.",
         certain=False,
         numbers={"unnamed": unnamed.unnamed, "unnamed_bytes": unnamed.unnamed_bytes},
+    )
+    number, untold = uploads.incomplete_uploads, uploads.uploads_untold
+    yield Finding(
+        NO_UPLOAD_INCOMPLETE,
+        healthy=not number and not untold,
+        says=f"{number or 'No'} uploads to buckets were begun more than a day ago and never completed."
+        + (" Abort them, or have the bucket abort such uploads by a lifecycle rule." if number else "")
+        + (f" There may be more: {untold}." if untold else ""),
+        certain=False,
+        numbers={"incomplete_uploads": number},
     )

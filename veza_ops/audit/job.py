@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from veza_ops.audit.bucket_ops import audit_buckets
 from veza_ops.audit.ops import audit_files, find_unnamed_files, report_audit
 from veza_ops.runs import OURS
 
@@ -12,8 +13,8 @@ from veza_ops.runs import OURS
     tags=OURS,
 )
 def audit_track_files() -> None:
-    """Audit the files, walk through the storage, report."""
-    report_audit(audit_files(), find_unnamed_files())
+    """Audit the files on disks, walk through these, audit the buckets, report."""
+    report_audit(audit_files(), find_unnamed_files(), audit_buckets())
 
 
 def audit_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:

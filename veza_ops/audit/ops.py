@@ -10,19 +10,22 @@ import dagster as dg
 from pydantic import Field
 
 from veza_ops.audit.asset import of_audit
-from veza_ops.audit.rules import Round, Unnamed, look_at, unnamed_of
+from veza_ops.audit.buckets import are_served, elsewhere
+from veza_ops.audit.rules import Incomplete, Round, Unnamed, look_at, unnamed_of
+from veza_ops.audit.tally import Bucketed
 from veza_ops.evidence import entry
 from veza_ops.findings import TRACK_FILES, of_proof, report
-from veza_ops.looks import LISTED, Learned, Looking
+from veza_ops.looks import LISTED, Learned, Looking, Looks
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.runs import Location, told_by_ours
 from veza_ops.steps import NOT_CONFIGURED, StepConfig, full_lists, plain_failures, refused, seconds_since_start, table
+from veza_ops.storage.look import S3
 from veza_ops.storage.proof import Proof
 from veza_ops.storage.walk import CUT
 from veza_ops.tracks.row import Judged, Track
 from veza_ops.witnesses import draw
 
-Counts = TypeVar("Counts", Round, Unnamed)
+Counts = TypeVar("Counts", Round, Unnamed, Incomplete)
 
 MISSING, UNVERIFIABLE, UNNAMED = "audit_missing", "audit_unverifiable", "audit_unnamed"
 """The kinds of an audit's evidence."""
@@ -64,19 +67,27 @@ class Audited:
     """The first of this run; `LISTED` at most."""
 
 
-def last_audit(instance: dg.DagsterInstance, here: Location) -> tuple[Round, Unnamed] | None:
+def last_audit(instance: dg.DagsterInstance, here: Location) -> tuple[Round, Unnamed, Incomplete] | None:
     """What the last audit of the code location `here` told the asset, if there was one."""
     for told in told_by_ours(instance, TRACK_FILES, here):
-        so_far, unnamed = _counts(Round, told), _counts(Unnamed, told)
+        so_far, unnamed = _counts(Round, {**told, "after_key": _after_key(told)}), _counts(Unnamed, told)
         if so_far and unnamed and so_far.audited == so_far.present + so_far.missing + so_far.unverifiable:
-            return so_far, unnamed
+            return so_far, unnamed, _counts(Incomplete, told) or Incomplete(0, "the last audit didn't ask for them")
     return None
+
+
+def _after_key(told: Mapping[str, Any]) -> str:
+    """The place in buckets that was `told`; the first of all, in a round that was begun when none was told."""
+    after = told.get("after_key")
+    if isinstance(after, str) and (not after or after.startswith(S3)):
+        return after
+    return S3 if told.get("after") else ""
 
 
 def last_round(instance: dg.DagsterInstance, here: Location) -> Round:
     """The round that the last run left unfinished, or a new one."""
     last = last_audit(instance, here)
-    return last[0] if last and last[0].after else Round()
+    return last[0] if last and not last[0].is_complete else Round()
 
 
 def _counts(kind: type[Counts], told: Mapping[str, Any]) -> Counts | None:
@@ -93,7 +104,7 @@ def _counts(kind: type[Counts], told: Mapping[str, Any]) -> Counts | None:
 def audit_files(
     context: dg.OpExecutionContext, config: AuditConfig, database: Database, storage: Storage, evidence: EvidenceStore
 ) -> Audited:
-    """Look for the file of each playable track, page by page, from where the last run ended."""
+    """Look for the file of each playable track that isn't in a bucket, page by page, from where the last run ended."""
     if not database.is_configured:
         context.log.info(NOT_CONFIGURED)
         return Audited()
@@ -108,6 +119,10 @@ def audit_files(
         with database.tracks(writable=False) as tracks:
             now = str(tracks.now())
             looking = Looking(files, Learned(draw(tracks, files.layout, storage.sample_size)), database.tracks)
+        if start.after_key and not start.after:
+            return Audited(start, now)  # in this round, all of these are done
+        sample = looking.learned.sample
+        alone = not any(area.bucket for area in (*sample.areas, *sample.some))  # or what is in buckets may be proven
 
         def read_again(ids: list[str]) -> list[Track]:
             with database.tracks() as tracks:
@@ -117,9 +132,10 @@ def audit_files(
             size = min(config.page_size, config.max_tracks - number * config.page_size)
             with database.tracks() as tracks:
                 rows = tracks.page(tracks.playable(), after=so_far.after or None, size=size)
-            looks = look_at(looking, rows, read_again)
+            own = elsewhere(files.layout, rows) if are_served() else rows
+            looks = look_at(looking, own, read_again) if own or not rows else Looks([], (), ())
             proof |= looks.proof
-            if looks.proof.whole:
+            if looks.proof.whole and alone:
                 proof.require(files.layout)
             kinds = (MISSING, looks.missing, missing), (UNVERIFIABLE, looks.unverifiable, unverifiable)
             for kind, judged, listed in kinds:
@@ -132,7 +148,8 @@ def audit_files(
             is_enough = (number + 1) * config.page_size >= config.max_tracks
             if not so_far.after or is_enough or time.monotonic() - began > config.max_minutes * 60:
                 break
-        proof.require(files.layout)
+        if alone:
+            proof.require(files.layout)
     context.add_output_metadata(
         {
             "looked_at": so_far.audited - start.audited,
@@ -185,31 +202,43 @@ def find_unnamed_files(
 
 @dg.op(tags={"kind": "dagster"})
 def report_audit(
-    context: dg.OpExecutionContext, audited: Audited, unnamed: Unnamed, evidence: EvidenceStore
+    context: dg.OpExecutionContext,
+    audited: Audited,
+    walked: Unnamed,
+    buckets: Bucketed,
+    storage: Storage,
+    evidence: EvidenceStore,
 ) -> dict[str, Any]:
     """Tell the asset of Veza's files what the audit came to. The output is the round's counts."""
-    so_far = asdict(audited.round)
+    both, unnamed, proof = audited.round.and_buckets(buckets.round), walked + buckets.unnamed, audited.proof
+    so_far = asdict(both)
     if not audited.now:
         context.add_output_metadata({"note": NOT_CONFIGURED})
         return so_far
     tables = {
         name: table(rows, audited.now)
-        for name, rows in (("missing_files", audited.missing), ("unverifiable_files", audited.unverifiable))
+        for name, rows in (
+            ("missing_files", (*audited.missing, *buckets.missing)[:LISTED]),
+            ("unverifiable_files", (*audited.unverifiable, *buckets.unverifiable)[:LISTED]),
+        )
         if rows
     }
     with plain_failures(context):
+        proof |= buckets.proof
+        proof.require(storage.files().layout)
         records = evidence.of_run(context.run_id, context.instance)
     metadata = {
         **so_far,
         **asdict(unnamed),
-        "proof": str(audited.proof),
-        **refused(audited.proof),
+        **asdict(buckets.uploads),
+        "proof": str(proof),
+        **refused(proof),
         **full_lists(records),
         "seconds": seconds_since_start(context),
         **tables,
     }
     context.add_output_metadata(metadata)
     context.log_event(dg.AssetObservation(TRACK_FILES, metadata=metadata))
-    for finding in (of_proof(audited.proof), *of_audit(audited.round, unnamed)):
+    for finding in (of_proof(proof), *of_audit(both, unnamed, buckets.uploads)):
         report(context, finding)
     return so_far

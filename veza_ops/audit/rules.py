@@ -21,7 +21,9 @@ class Round:
     missing: int = 0
     unverifiable: int = 0
     after: str = ""
-    """The id of the track that the next run goes on after; empty once the round is complete."""
+    """The id of the track that the next run goes on after; empty once all are done that aren't in buckets."""
+    after_key: str = ""
+    """The address that the next run goes on after in buckets; empty once these are done."""
 
     def with_page(self, looks: Looks, after: str) -> "Round":
         """This round with the looks at one more page of tracks, the last of which is `after`."""
@@ -32,6 +34,23 @@ class Round:
             self.missing + missing,
             self.unverifiable + unverifiable,
             after,
+            self.after_key,
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the next run begins a new one."""
+        return not self.after and not self.after_key
+
+    def and_buckets(self, other: "Round") -> "Round":
+        """This round with what `other` has found in buckets."""
+        return replace(
+            self,
+            audited=self.audited + other.audited,
+            present=self.present + other.present,
+            missing=self.missing + other.missing,
+            unverifiable=self.unverifiable + other.unverifiable,
+            after_key=other.after_key,
         )
 
 
@@ -54,6 +73,25 @@ class Unnamed:
             unnamed_bytes=self.unnamed_bytes + sum(file.size for file in unnamed),
             unread_folders=self.unread_folders + unread,
         )
+
+    def __add__(self, other: "Unnamed") -> "Unnamed":
+        """The files here and there."""
+        return Unnamed(
+            self.walked + other.walked,
+            self.unnamed + other.unnamed,
+            self.unnamed_bytes + other.unnamed_bytes,
+            self.unread_folders + other.unread_folders,
+            self.cut_short or other.cut_short,
+        )
+
+
+@dataclass(frozen=True)
+class Incomplete:
+    """Uploads in parts that nobody has completed: a bucket keeps the parts, and they cost money."""
+
+    incomplete_uploads: int = 0
+    uploads_untold: str = ""
+    """Why there may be more, if there may."""
 
 
 def look_at(looking: Looking, tracks: Sequence[Track], again: Callable[[list[str]], list[Track]]) -> Looks:

@@ -18,7 +18,7 @@ from veza_ops.storage import keys
 from veza_ops.storage.backend import Regular
 from veza_ops.storage.look import PRESENT, S3, Device, Look, unverifiable
 from veza_ops.storage.store import StoreError, is_of_a_library, refusal, store_of
-from veza_ops.storage.uploads import Uploads
+from veza_ops.storage.uploads import Upload, Uploads
 from veza_ops.text import quoted
 
 if TYPE_CHECKING:
@@ -128,8 +128,9 @@ class Objects:
     def pages(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[Sequence[ObjectMeta]]:
         """All objects whose keys begin with `prefix` and come `after` another key, page by page.
 
-        A key that ends with a slash, as some programs make for a folder, comes without it. Raises StoreError, also for
-        a listing that isn't in order, as one is that repeats itself.
+        Some stores list folder by folder, where a slash comes before all else; others by the bytes of keys. A key that
+        ends with a slash, as some programs make for a folder, comes without it. Raises StoreError, also for a listing
+        that is in neither order, as one is that repeats itself.
         """
         import obstore  # noqa: PLC0415 - only where there are objects
 
@@ -142,6 +143,27 @@ class Objects:
                 if not order.has_next(each["path"], may_be_folder=not each["size"]):
                     raise StoreError(f"the listing of {quoted(S3 + bucket)} repeats itself, or is in no order of keys")
             yield page
+
+    def lists_by_folder(self, bucket: str, prefix: str = "") -> bool:
+        """Whether the store lists folder by folder, as SeaweedFS does: what is in ``a/`` before ``a-b``.
+
+        Tried where the first page names a folder. Raises StoreError.
+        """
+        first = next(self.pages(bucket, prefix), ())
+        folder, slash, _ = next(
+            (parts for each in first if (parts := each["path"][len(prefix) :].partition("/"))[1]), ("", "", "")
+        )
+        if not slash:
+            return False
+        # Nothing but what is in the folder comes next, by the bytes of keys: a dot comes right before the slash.
+        following = next(self.pages(bucket, prefix, f"{prefix}{folder}.{_LAST}"), ())
+        return not (following and following[0]["path"].startswith(f"{prefix}{folder}/"))
+
+    def uploads(self, bucket: str, prefix: str = "") -> Iterator[Upload]:
+        """The uploads in parts that nobody has completed. Raises StoreError."""
+        begun = self._ask(bucket, lambda store: self._uploads_of(bucket, store).begun(prefix))
+        while upload := self._ask(bucket, lambda _: next(begun, None)):
+            yield upload
 
     def _head(self, path: str) -> ObjectMeta | str | None:
         """What the store says of a key; None when it isn't there; why that is unknown."""
@@ -189,31 +211,33 @@ class Objects:
         return self._uploads[bucket]
 
 
+def by_bytes(key: str) -> str:
+    """What keys are sorted by where a store lists them by their bytes, as AWS does."""
+    return key
+
+
+def by_folder(key: str) -> str:
+    """And where it lists folder by folder, as SeaweedFS does: all of ``a/`` before ``a-b``."""
+    return key.replace("/", "\1")
+
+
 @dataclass
 class Order:
-    """In which order a store lists keys: in that of their bytes, or, where prefixes are folders, in that of names.
-
-    The first is AWS's, the second that of SeaweedFS and other stores on file systems: all of ``a/`` before ``a-b``.
-    """
+    """In which of the two orders a store lists keys."""
 
     last: str = ""
-    by_bytes: bool = True
-    by_names: bool = True
+    is_by_bytes: bool = True
+    is_by_folder: bool = True
 
     def has_next(self, key: str, *, may_be_folder: bool) -> bool:
         """Whether `key` may follow the last one in at least one order. That of a folder came without its slash."""
-        last, by_names = self.last, _by_names(self.last)
+        last = self.last
         if key <= last and may_be_folder and f"{key}/" > last:
             key += "/"
-        self.by_bytes = self.by_bytes and key > last
-        self.by_names = self.by_names and _by_names(key) > by_names
+        self.is_by_bytes = self.is_by_bytes and key > last
+        self.is_by_folder = self.is_by_folder and by_folder(key) > by_folder(last)
         self.last = key
-        return self.by_bytes or self.by_names
-
-
-def _by_names(key: str) -> str:
-    """What sorts by its characters as `key` does by its names."""
-    return key.replace("/", "\1")
+        return self.is_by_bytes or self.is_by_folder
 
 
 class Prefix:

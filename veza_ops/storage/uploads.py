@@ -11,13 +11,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from veza_ops.storage.store import NOT_FOUND, told
+from veza_ops.storage.look import S3
+from veza_ops.storage.store import NOT_FOUND, StoreError, told
 from veza_ops.text import quoted, shown
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
 _NOT_SERVED = (405, 501)
+_GRANT = "grant s3:ListBucketMultipartUploads"
 
 
 class Upload(NamedTuple):
@@ -71,8 +73,8 @@ class Uploads:
             uploads = [each for each in self.under_way(key) if not each.key[len(key) : len(key) + 1].isalnum()]
         except ClientError as error:
             status, code = told(error)
-            if code == "AccessDenied" or status in _NOT_SERVED:
-                return f"an upload may be under way ({status} {code}): grant s3:ListBucketMultipartUploads"
+            if _is_refused(status, code):
+                return f"an upload may be under way ({status} {code}): {_GRANT}"
             raise
         if uploads:
             return (
@@ -80,6 +82,20 @@ class Uploads:
                 " goes on with it, abort it, or have the bucket abort such uploads after some days"
             )
         return self._why_deleted(key)
+
+    def begun(self, prefix: str = "") -> Iterator[Upload]:
+        """The same of all keys that begin with `prefix`. Raises StoreError where nobody may list them."""
+        from botocore.exceptions import ClientError  # noqa: PLC0415 - the same
+
+        try:
+            yield from self.under_way(prefix)
+        except ClientError as error:
+            status, code = told(error)
+            if _is_refused(status, code):
+                raise StoreError(
+                    f"the uploads of {quoted(S3 + self.bucket)} can't be listed ({status} {code}): {_GRANT}"
+                ) from None
+            raise
 
     def under_way(self, prefix: str = "") -> Iterator[Upload]:
         """The uploads of keys that begin with `prefix`."""
@@ -108,3 +124,8 @@ class Uploads:
                 return f"the object came and was deleted: a delete marker stands for {shown(key)}"
             raise FileNotFoundError(key) from None
         return ""
+
+
+def _is_refused(status: int, code: str) -> bool:
+    """Whether it is the listing of uploads alone that nobody may ask for here, or that isn't served."""
+    return code == "AccessDenied" or status in _NOT_SERVED

@@ -113,13 +113,13 @@ class PlayableTracks:
         for number, each in few.items():
             below = [
                 sa.and_(
-                    path.like(f"{_literally(prefix)}%"),
-                    *([path.not_like(f"{_literally(prefix)}%/%")] if number in directly else []),
+                    path.like(f"{literally(prefix)}%"),
+                    *([path.not_like(f"{literally(prefix)}%/%")] if number in directly else []),
                 )
                 for prefix in filter(self._can_hold, each)
             ]
             apart_from = [
-                path.not_like(f"{_literally(prefix)}%") for prefix in filter(self._can_hold, without.get(number, ()))
+                path.not_like(f"{literally(prefix)}%") for prefix in filter(self._can_hold, without.get(number, ()))
             ]
             # In a query of its own, so that the server asks for the path first: that tells most rows apart.
             columns = [column for name in _SAMPLED if (column := self._optional(name)) is not None]
@@ -141,9 +141,10 @@ class PlayableTracks:
 
     @property
     def _in_one_form(self) -> sa.ColumnElement[str]:
-        """Paths without ``//`` and ``/./``, and without ``./`` in front."""
+        """Paths without ``//`` and ``/./``, and without ``./`` in front; addresses of objects as they are."""
         path = sa.func.regexp_replace(self._letters("file_path"), r"/(\.?/)+", "/", "g")
-        return sa.func.regexp_replace(path, r"^(\./)+", "", type_=sa.Text)
+        tidy = sa.func.regexp_replace(path, r"^(\./)+", "", type_=sa.Text)
+        return sa.case((self._letters("file_path").like("s3://%"), self._letters("file_path")), else_=tidy)
 
     def _can_hold(self, text: str) -> bool:
         """Whether a column of this database can have such a text: not all are text, or in its encoding."""
@@ -220,7 +221,7 @@ class PlayableTracks:
         each = (
             sa.select(wanted.c.number, file_path.label("path"), self._text("status").label("status"), place.label("at"))
             .select_from(self.table.join(head, sa.true()).join(wanted, wanted.c.prefix == head.c.head))
-            .where(sa.or_(*(path.like(f"{_literally(common)}%") for common in _in_common(prefixes))))
+            .where(sa.or_(*(path.like(f"{literally(common)}%") for common in _in_common(prefixes))))
             .where(*self.playable(), self._created.is_not(None))
             .subquery()
         )
@@ -269,6 +270,6 @@ def _in_common(prefixes: Iterable[tuple[int, str]]) -> set[str]:
     return {commonprefix(each) for each in by_depth.values()}  # noqa: RUF071 - by characters is what is meant
 
 
-def _literally(prefix: str) -> str:
+def literally(prefix: str) -> str:
     """A prefix as part of a pattern for LIKE."""
     return re.sub(r"([\\%_])", r"\\\1", prefix)

@@ -79,6 +79,16 @@ class Judged(NamedTuple):
     reason: str
 
 
+class Named(NamedTuple):
+    """A row in any state that names a file."""
+
+    track: Track
+    """Without path where that has no form in UTF-8."""
+    is_playable: bool
+    path: str | bytes
+    """The path, as rows are put in order by it."""
+
+
 class Playable(NamedTuple):
     """A track that listeners can play."""
 

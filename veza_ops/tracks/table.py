@@ -12,13 +12,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from veza_ops.errors import TracksTableError
-from veza_ops.tracks.playable import TAKES_ANY_NAME, UnreadableError, Where, has_zone, listed
+from veza_ops.tracks.playable import TAKES_ANY_NAME, UnreadableError, Where, has_zone, listed, literally
 from veza_ops.tracks.preflight import facts_of, require_room
-from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Place, Track, Written
+from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Named, Place, Track, Written
 from veza_ops.tracks.writing import Aim, WritingTracks
 
 LARGE_TABLE_ROWS = 100_000
 """From this many rows on (as the planner estimates), reading the whole table every hour is worth a warning."""
+
+
+_IN_A_BUCKET = "^s3://[A-Za-z0-9._-]+/"
 
 
 class Tracks(WritingTracks):
@@ -106,6 +109,49 @@ class Tracks(WritingTracks):
         identity = self.table.c.id
         beyond = [] if after is None else [identity > sa.cast(after, identity.type)]
         return self._tracks(sa.select(*self._columns()).where(*where, *beyond).order_by(identity).limit(size))
+
+    def buckets(self) -> list[str]:
+        """The buckets that ``s3://`` addresses of rows name, whatever these rows' state."""
+        path = self._letters("file_path")
+        names = sa.select(sa.func.split_part(path, "/", 3)).where(path.like("s3://%"), path.regexp_match(_IN_A_BUCKET))
+        return list(self.connection.scalars(names.distinct()))
+
+    def below(self, prefix: str, *, after: Named | str | None, size: int, by_folder: bool = False) -> list[Named]:
+        """The first `size` rows whose path begins with `prefix`, `after` a row or a path; in any state.
+
+        In the order of the paths' bytes in UTF-8, or `by_folder`: then a slash comes before all else. An index on
+        (file_path COLLATE "C", id) serves the former.
+        """
+        if not self._can_hold(prefix):
+            return []
+        encoding = facts_of(self.table).encoding
+        path: sa.ColumnElement[Any] = self._letters("file_path")
+        order: sa.ColumnElement[Any] = sa.func.replace(path, "/", "\1", type_=sa.Text) if by_folder else path
+        stored = path
+        if encoding != "UTF8":  # what sorts otherwise, or can't be read, is put in order and compared as bytes
+            form = "SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8"
+            stored, order = (sa.func.convert_to(each, form, type_=sa.LargeBinary) for each in (path, order))
+        where = [path.like(f"{literally(prefix)}%"), *self._has_id()]
+        if after is not None:
+            last = after if isinstance(after, str) else after.path
+            if encoding != "UTF8" and isinstance(last, str):
+                last = last.encode()
+            if by_folder:
+                last = last.replace("/", "\1") if isinstance(last, str) else last.replace(b"/", b"\1")
+            kind = sa.Text() if isinstance(last, str) else sa.LargeBinary()
+            bound = sa.literal(last, kind)
+            where.append(
+                order > bound
+                if isinstance(after, str)
+                else sa.tuple_(order, self.table.c.id) > sa.tuple_(bound, sa.cast(after.track.id, self.table.c.id.type))
+            )
+        playable = sa.func.coalesce(sa.and_(*self.playable()), sa.false())
+        columns = self._text("id"), stored, self._utc_text(self._created), playable
+        rows = self.connection.execute(sa.select(*columns).where(*where).order_by(order, self.table.c.id).limit(size))
+        return [
+            Named(Track(identity, _as_text(path), created, None), is_playable, path)
+            for identity, path, created, is_playable in rows
+        ]
 
     def named(self, file_paths: Sequence[str]) -> set[str]:
         """Those of `file_paths` that any row has, whatever its state."""
@@ -274,6 +320,13 @@ class Tracks(WritingTracks):
             return [Track(row[0], None, row[1], row[2]) for row in readable]
         by_id = {row[0]: Track._make(row) for row in rows}
         return [by_id[identity] for identity in ids if identity in by_id]
+
+
+def _as_text(path: str | bytes) -> str | None:
+    try:
+        return path if isinstance(path, str) else path.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _reads_all_for_few(connection: sa.Connection, search: sa.Select[Any], rows: float) -> bool:

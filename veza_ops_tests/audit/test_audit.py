@@ -22,7 +22,7 @@ from veza_ops.storage.walk import CUT, Stored
 from veza_ops.tracks.row import Track
 from veza_ops_tests.library import Library, failure, run_job
 
-NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED = (check.name for check in CHECKS)
+NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED, NO_UPLOAD_INCOMPLETE = (check.name for check in CHECKS)
 
 
 def audit(library: Library, instance: dg.DagsterInstance, **config: Any) -> dict[str, Any]:
@@ -177,7 +177,12 @@ def test_the_checks_say_what_the_audit_found_and_say_it_again_when_asked(
     library.add("s3://elsewhere/song.flac", status="ready")
     library.write("leaked.flac")
     audit(library, instance)
-    assert ask() == {NO_FILE_MISSING: False, NO_FILE_UNVERIFIABLE: False, NO_FILE_UNNAMED: False}
+    assert ask() == {
+        NO_FILE_MISSING: False,
+        NO_FILE_UNVERIFIABLE: False,
+        NO_FILE_UNNAMED: False,
+        NO_UPLOAD_INCOMPLETE: True,
+    }
 
 
 def test_without_a_database_nothing_is_audited_and_the_run_says_so(instance: dg.DagsterInstance) -> None:
@@ -225,9 +230,20 @@ def test_what_somebody_tells_the_asset_by_hand_is_passed_over(library: Library, 
 
 
 WHOLE = {
-    "audited": 3, "present": 1, "missing": 1, "unverifiable": 1, "after": "",
+    "audited": 3, "present": 1, "missing": 1, "unverifiable": 1, "after": "", "after_key": "",
     "walked": 0, "unnamed": 0, "unnamed_bytes": 0, "unread_folders": 0, "cut_short": False,
 }  # fmt: skip
+
+
+def observe(instance: dg.DagsterInstance, told: Mapping[str, Any]) -> None:
+    """Tell the asset what an audit would."""
+
+    @dg.op
+    def tell(context: dg.OpExecutionContext) -> None:
+        metadata = {name: value for name, value in told.items() if value is not None}
+        context.log_event(dg.AssetObservation(TRACK_FILES, metadata=metadata))
+
+    dg.GraphDefinition("audit", node_defs=[tell]).to_job(tags=OURS).execute_in_process(instance=instance)
 
 
 @pytest.mark.parametrize(
@@ -245,18 +261,20 @@ WHOLE = {
     ids=str,
 )
 def test_an_observation_that_is_not_whole_is_no_audit(spoilt: dict[str, Any], instance: dg.DagsterInstance) -> None:
-    def observe(told: Mapping[str, Any]) -> None:
-        @dg.op
-        def tell(context: dg.OpExecutionContext) -> None:
-            metadata = {name: value for name, value in told.items() if value is not None}
-            context.log_event(dg.AssetObservation(TRACK_FILES, metadata=metadata))
-
-        dg.GraphDefinition("audit", node_defs=[tell]).to_job(tags=OURS).execute_in_process(instance=instance)
-
-    observe(WHOLE)
-    observe({**WHOLE, "audited": 2, "present": 0, "after": "a track"})
-    observe({**WHOLE, **spoilt})
+    observe(instance, WHOLE)
+    observe(instance, {**WHOLE, "audited": 2, "present": 0, "after": "a track"})
+    observe(instance, {**WHOLE, **spoilt})
     assert last_round(instance, Location()) == Round(2, 0, 1, 1, "a track")
+
+
+@pytest.mark.parametrize("spoilt", [{"after_key": 7}, {"after_key": "nonsense"}, {"after_key": None}], ids=str)
+def test_a_place_in_buckets_that_is_none_is_the_first_of_all(
+    spoilt: dict[str, Any], instance: dg.DagsterInstance
+) -> None:
+    observe(instance, {**WHOLE, "after": "a track", **spoilt})
+    assert last_round(instance, Location()) == Round(3, 1, 1, 1, "a track", "s3://")
+    observe(instance, {**WHOLE, **spoilt})
+    assert last_round(instance, Location()) == Round()
 
 
 def test_a_walk_that_too_many_folders_gave_no_answer_to_was_cut_short(

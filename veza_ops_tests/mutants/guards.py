@@ -2202,8 +2202,8 @@ GUARDS = [
     Guard(
         "a store that lists by names is in order",
         "storage/objects.py",
-        "        return self.by_bytes or self.by_names\n",
-        "        return self.by_bytes\n",
+        "        return self.is_by_bytes or self.is_by_folder\n",
+        "        return self.is_by_bytes\n",
         f"{OBJECTS} -k skipped",
     ),
     Guard(
