@@ -129,6 +129,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "history.keep_days": ("prune_history", {"history": {"keep_days": VARIABLE}}),
     "find_marked_tracks.run_id": ("restore_orphan_tracks", {"ops": {"find_marked_tracks": {"run_id": VARIABLE}}}),
     "find_unnamed_files.folders": ("audit_track_files", {"ops": {"find_unnamed_files": {"folders": [VARIABLE]}}}),
+    "audit_buckets.buckets": ("audit_track_files", {"ops": {"audit_buckets": {"buckets": [VARIABLE]}}}),
     "find_stale_tracks.batch_size": (
         "cleanup_orphan_tracks",
         {"ops": {"find_stale_tracks": {"batch_size": VARIABLE}}},
