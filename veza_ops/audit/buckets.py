@@ -58,7 +58,7 @@ Row = tuple[str, Named]
 
 def are_served() -> bool:
     """Whether there is an object store for us."""
-    return not keys.why_no_bucket(f"{S3}bucket")
+    return not keys.why_not_served()
 
 
 def elsewhere(layout: Layout, tracks: Sequence[Track]) -> list[Track]:
