@@ -109,7 +109,8 @@ def test_each_track_has_its_verdict_and_each_file_that_no_track_names_is_told_of
     told = audit(library, instance)
     assert counts(told) == (31, 28, 1, 2)
     assert [row["id"] for row in listed(told, "audit_missing")] == [str(gone)]
-    assert sorted(reason[:20] for reason in why(told)) == ["a name like it is in", "the key 'songs//odd."]
+    assert sum("the file is there under" in reason for reason in why(told)) == 1
+    assert sum("can't be asked for" in reason for reason in why(told)) == 1
     assert unnamed(told) == {f"s3://{bucket}/leaked.flac", f"s3://{bucket}/songs/Other.flac"}
     assert (told["unnamed"], told["unnamed_bytes"], told["walked"]) == (2, 6, 3 + 28)
     assert not told["cut_short"]
@@ -289,12 +290,12 @@ def test_a_file_that_is_moved_after_it_was_listed_early_is_not_nobodys(
 
     def move_afterwards(listing: Listing) -> None:
         read(listing)
-        if "m.flac" in store.keys(bucket):
+        if "z.flac" in store.keys(bucket):
             store.put(bucket, "b.flac")
             library.execute(
-                "UPDATE tracks SET file_path = replace(file_path, 'm.flac', 'b.flac') WHERE file_path LIKE '%m.flac'"
+                "UPDATE tracks SET file_path = replace(file_path, 'z.flac', 'b.flac') WHERE file_path LIKE '%z.flac'"
             )
-            store.delete(bucket, "m.flac")
+            store.delete(bucket, "z.flac")
 
     monkeypatch.setattr(Listing, "_read", move_afterwards)
     told = audit(library, instance, page_size=1)
