@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.storage.store import is_of_a_library, refusal, store_of
+from veza_ops.storage.store import StoreError, is_of_a_library, refusal, store_of
 from veza_ops.text import quoted
 
 if TYPE_CHECKING:
@@ -177,8 +177,8 @@ def _plain_errors(path: upath.UPath) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        ours = isinstance(error, FileNotFoundError) and error.errno is not None
-        is_known = isinstance(error, BaseError | FileNotFoundError | ValueError) and not ours
+        ours = isinstance(error, OSError) and (error.errno is not None or isinstance(error, StoreError))
+        is_known = isinstance(error, BaseError | OSError | ValueError) and not ours
         if not is_known and (isinstance(error, Exception) or not is_of_a_library(error)):
             raise
         raise refusal(error, quoted(f"s3://{path.path.partition('/')[0]}"), _RIGHTS) from None

@@ -63,11 +63,7 @@ def draw_for(sample: Sample, tracks: "Tracks", layout: Layout, areas: Iterable[A
         {number: layout.prefixes_of(area.folder) for number, area in enumerate(unknown)},
         count=size * _DUPLICATES,
         directly={number for number, area in enumerate(unknown) if area.directly},
-        without={
-            number: [prefix for top in tops for prefix in layout.prefixes_of(top)]
-            for number, area in enumerate(unknown)
-            if (tops := layout.tops_within(area.folder))
-        },
+        without={number: others for number, area in enumerate(unknown) if (others := _others(layout, area))},
         is_tidy=sample.is_tidy,
     )
     drawn = {}
@@ -75,6 +71,15 @@ def draw_for(sample: Sample, tracks: "Tracks", layout: Layout, areas: Iterable[A
         seen, _ = _by_area(layout, [*sample.some.get(area, ()), *found.get(number, ())])
         drawn[area] = tuple(seen.get(area, ())[:size])
     return replace(sample, areas={**sample.areas, **drawn})
+
+
+def _others(layout: Layout, area: Area) -> list[str]:
+    """What paths begin with that aren't of `area`, though they begin as its do."""
+    own = layout.prefixes_of(area.folder)
+    inner = [prefix for top in layout.tops_within(area.folder) for prefix in layout.prefixes_of(top)]
+    if "" in own and area.bucket:  # plain keys: all relative paths, but for those that are mapped elsewhere
+        inner += ["/", *(f"{prefix}/" for prefix in layout.targets if prefix not in ("", "/"))]
+    return [prefix for prefix in inner if prefix not in own]
 
 
 def occupied(sample: Sample, tracks: "Tracks", layout: Layout, folders: Iterable[str]) -> set[str]:

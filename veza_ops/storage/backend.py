@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from veza_ops.storage.look import Device, Look
+from veza_ops.text import quoted
 
 
 class Regular(NamedTuple):
@@ -37,8 +38,11 @@ class Folder(Protocol):
     def __iter__(self) -> Iterator[Sequence[Entry]]:
         """What it holds, some at a time. Raises OSError."""
 
-    def changed_within(self, seconds: float, name: str) -> bool:
-        """Whether `name` in it was written to in the last `seconds`, or is gone since it was seen. Raises OSError."""
+    def under_way(self, seconds: float, name: str) -> str:
+        """Which upload is under way, if `name`, of an unfinished file, has changed in the last `seconds`.
+
+        Or is gone since it was seen. Raises OSError.
+        """
 
 
 class Backend(Protocol):
@@ -59,8 +63,16 @@ class Backend(Protocol):
     def has_folder(self, path: str) -> bool:
         """Whether it says anything but that there is no such folder."""
 
-    def opened(self, folder: str) -> AbstractContextManager[Folder]:
-        """A folder, open for reading. Raises OSError."""
+    def opened(self, folder: str, *, is_last: bool = False) -> AbstractContextManager[Folder]:
+        """A folder, open for reading; with what is about to come there, if that `is_last`. Raises OSError."""
+
+    def given_up(self, path: str) -> None:
+        """Nobody waits any more for the answer to a question about `path`."""
 
     def regular(self, path: str) -> Regular | str:
         """The regular file at `path`, or why there is none."""
+
+
+def just_written(path: str) -> str:
+    """The words for an unfinished file at `path` that somebody goes on with."""
+    return f"an upload is under way: {quoted(path)} has just been written to"

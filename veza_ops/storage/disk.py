@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-from veza_ops.storage.backend import Regular
+from veza_ops.storage.backend import Regular, just_written
 from veza_ops.storage.look import LONGEST, PRESENT, Look, Verdict, in_words, unverifiable
 from veza_ops.text import shown
 
@@ -91,8 +91,8 @@ def regular(path: str) -> Regular | str:
 class OpenFolder:
     """A folder that is open for reading."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path, self.descriptor = path, descriptor
         self.device = os.fstat(descriptor).st_dev
 
     def __iter__(self) -> Iterator[list[os.DirEntry[str]]]:
@@ -100,20 +100,25 @@ class OpenFolder:
             while some := list(islice(entries, _READ_AT_ONCE)):
                 yield some
 
-    def changed_within(self, seconds: float, name: str) -> bool:
-        """Whether `name` in it was written to in the last `seconds`, or is gone since it was seen."""
+    def under_way(self, seconds: float, name: str) -> str:
+        """Which upload is under way, if `name` was written to in the last `seconds`, or is gone since it was seen."""
         try:
-            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mtime > time.time() - seconds
+            is_new = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mtime > time.time() - seconds
         except FileNotFoundError:
-            return True
+            is_new = True
+        return just_written(f"{self.path.rstrip('/')}/{name}") if is_new else ""
+
+
+def given_up(path: str) -> None:
+    """A thread hangs in the system; others may be answered."""
 
 
 @contextmanager
-def opened(folder: str) -> Iterator[OpenFolder]:
+def opened(folder: str, *, is_last: bool = False) -> Iterator[OpenFolder]:  # noqa: ARG001 - the protocol's
     """A folder to be searched. Raises OSError: FileNotFoundError only when nothing at all has its name."""
     try:
         with descriptor_of(folder) as descriptor:
-            yield OpenFolder(descriptor)
+            yield OpenFolder(folder, descriptor)
     except FileNotFoundError:  # not there at all, or a link to nowhere
         if found := answer(folder):
             raise OSError(found.reason or "it came only just now") from None

@@ -27,6 +27,7 @@ _SETTINGS = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 """Any of these says that there is an object store for us. What a row names is no reason to ask one on the internet."""
+_ENDPOINT = re.compile(r"https?://[^\s/]+")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 """A bucket's name, the older ones included. https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
 
@@ -52,7 +53,10 @@ def why_not_served() -> str:
     """Why no address is served here, if none is."""
     if not is_installed():
         return f"{_NOT_SERVED}: install veza-ops[s3], which brings obstore and boto3"
-    return "" if is_set_up() else f"{_NOT_SERVED}: set AWS_REGION or AWS_ENDPOINT_URL, and the login for it"
+    if not is_set_up():
+        return f"{_NOT_SERVED}: set AWS_REGION or AWS_ENDPOINT_URL, and the login for it"
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return "" if not endpoint or _ENDPOINT.match(endpoint) else f"{_NOT_SERVED}: AWS_ENDPOINT_URL is no address"
 
 
 def why_no_bucket(address: str) -> str:

@@ -134,6 +134,9 @@ class Layout:
         if not _is_mapped(path, prefix):
             return unverifiable(f"the path isn't written as keys below {quoted(prefix)} are")
         rest = path[len(prefix.rstrip("/")) + 1 :] if prefix else path
+        bucket = keys.parts(self.targets[prefix])[0]
+        if prefix in ("", "/") and rest.partition("/")[0].lower() == bucket.lower():
+            return unverifiable(f"the path may begin with the bucket, {quoted(bucket)}, or with a prefix of its name")
         return f"{self.targets[prefix]}/{rest}"
 
     def _is_like_a_key(self, path: str) -> str:

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from veza_ops.storage import keys
-from veza_ops.storage.backend import Regular
+from veza_ops.storage.backend import Regular, just_written
 from veza_ops.storage.look import PRESENT, S3, Device, Look, unverifiable
 from veza_ops.storage.store import StoreError, is_of_a_library, refusal, store_of
 from veza_ops.storage.uploads import Upload, Uploads
@@ -31,8 +32,15 @@ PAGE = 1000
 """Keys that a store lists in one answer."""
 _LAST = "\U0010ffff"
 """Sorts behind all that a key can go on with."""
-_PATIENCE = 3
-"""So many questions to a bucket may go without an answer, one after the other; then it isn't asked any more."""
+_PATIENCE, _TROUBLE = 3, 0.05
+"""So many questions to a bucket may go without an answer, one after the other; then it isn't asked any more.
+
+One that is answered with the store's trouble counts as that part of one.
+"""
+_IN_PARTS = " (in parts)"
+"""Makes a name of an upload that nobody has completed, as if it were an unfinished file."""
+_DEEP = 20
+"""Pages that end below a further prefix; after so many, there are many of these, and only they are listed."""
 
 
 class Item(NamedTuple):
@@ -57,7 +65,7 @@ class Objects:
     """One request tells of one key, and a listing is only needed for those that aren't there."""
     _stores: dict[str, S3Store] = field(default_factory=dict)
     _uploads: dict[str, Uploads] = field(default_factory=dict)
-    _unanswered: dict[str, int] = field(default_factory=dict)
+    _unanswered: dict[str, float] = field(default_factory=dict)
     """How often each bucket gave no answer, one time after the other."""
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
@@ -76,11 +84,14 @@ class Objects:
         bucket, key = keys.parts(path)
         try:
             doubt = self._ask(bucket, lambda store: self._uploads_of(bucket, store).why_unsure(key))
-        except FileNotFoundError:
-            return None
         except StoreError as error:
             return unverifiable(str(error))
-        return unverifiable(doubt) if doubt else PRESENT
+        return None if doubt is None else unverifiable(doubt) if doubt else PRESENT
+
+    def given_up(self, path: str) -> None:
+        """Nobody waits any more for the answer to a question about `path`."""
+        bucket = keys.parts(path)[0]
+        self._unanswered[bucket] = self._unanswered.get(bucket, 0) + 1
 
     def has_folder(self, path: str) -> bool:
         """Whether the store says anything but that no key is below the prefix."""
@@ -93,10 +104,10 @@ class Objects:
             return True
 
     @contextmanager
-    def opened(self, folder: str) -> Iterator[Prefix]:
+    def opened(self, folder: str, *, is_last: bool = False) -> Iterator[Prefix]:
         """A prefix, read as a folder. Raises StoreError, and FileNotFoundError when no key is below it."""
         bucket, prefix = keys.parts(folder)
-        yield Prefix(self, bucket, f"{prefix}/" if prefix else "")
+        yield Prefix(self, bucket, f"{prefix}/" if prefix else "", with_uploads=is_last)
 
     def regular(self, path: str) -> Regular | str:
         """The object at an address, or why there is none."""
@@ -120,10 +131,11 @@ class Objects:
         apart, and whether it is in the region and listable for whoever asks.
         """
         try:
-            next(self.pages(keys.parts(address)[0]), None)
+            is_empty = next(self.pages(keys.parts(address)[0]), None) is None
         except StoreError as error:
             return str(error)
-        return ""
+        # What isn't a store at all may answer a listing with a page in which nothing is listed.
+        return f"{quoted(address)} lists no object at all, so nothing follows from it" if is_empty else ""
 
     def pages(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[Sequence[ObjectMeta]]:
         """All objects whose keys begin with `prefix` and come `after` another key, page by page.
@@ -132,17 +144,36 @@ class Objects:
         ends with a slash, as some programs make for a folder, comes without it. Raises StoreError, also for a listing
         that is in neither order, as one is that repeats itself.
         """
+        order = Order(after)
+        last: str | None = after
+        while last is not None:  # a listing that was cut short goes on where it ended
+            before, last = last, None
+            for page in self._listed(bucket, prefix, before):
+                for each in page:
+                    if not order.has_next(each["path"], may_be_folder=not each["size"]):
+                        raise StoreError(
+                            f"the listing of {quoted(S3 + bucket)} repeats itself, or is in no order of keys; or one "
+                            "of them begins or ends with a slash"
+                        )
+                last = order.last
+                yield page
+
+    def _listed(self, bucket: str, prefix: str, after: str) -> Iterator[Sequence[ObjectMeta]]:
         import obstore  # noqa: PLC0415 - only where there are objects
 
         listing = self._ask(
             bucket, lambda store: obstore.list(store, prefix or None, offset=after or None, chunk_size=PAGE)
         )
-        order = Order(after)
         while page := self._ask(bucket, lambda _: next(listing, None)):
-            for each in page:
-                if not order.has_next(each["path"], may_be_folder=not each["size"]):
-                    raise StoreError(f"the listing of {quoted(S3 + bucket)} repeats itself, or is in no order of keys")
             yield page
+
+    def names(self, bucket: str, prefix: str) -> list[str]:
+        """What is right below a prefix, without a listing of what is further down. Raises StoreError."""
+        import obstore  # noqa: PLC0415 - the same
+
+        found = self._ask(bucket, lambda store: obstore.list_with_delimiter(store, prefix or None))
+        paths = [*(each["path"] for each in found["objects"]), *found["common_prefixes"]]
+        return [path[len(prefix) :] for path in paths if len(path) > len(prefix)]
 
     def lists_by_folder(self, bucket: str, prefix: str = "") -> bool:
         """Whether the store lists folder by folder, as SeaweedFS does: what is in ``a/`` before ``a-b``.
@@ -165,6 +196,12 @@ class Objects:
         while upload := self._ask(bucket, lambda _: next(begun, None)):
             yield upload
 
+    def uploads_right_below(self, bucket: str, prefix: str) -> Iterator[tuple[list[Upload], list[str]]]:
+        """Those right below a prefix, and the prefixes of those further down, page by page. Raises StoreError."""
+        pages = self._ask(bucket, lambda store: self._uploads_of(bucket, store).right_below(prefix))
+        while (page := self._ask(bucket, lambda _: next(pages, None))) is not None:
+            yield page
+
     def _head(self, path: str) -> ObjectMeta | str | None:
         """What the store says of a key; None when it isn't there; why that is unknown."""
         import obstore  # noqa: PLC0415 - the same
@@ -173,28 +210,24 @@ class Objects:
         if why := keys.why_not_literal(key):
             return why
         try:
-            return self._ask(bucket, lambda store: obstore.head(store, key))
-        except FileNotFoundError:
-            return None
+            return self._ask(bucket, lambda store: _object(obstore.head, store, key))
         except StoreError as error:
             return str(error)
 
     def _ask(self, bucket: str, question: Callable[[S3Store], Result]) -> Result:
-        """The store's answer. Raises FileNotFoundError when it says that there is no such key, and StoreError."""
+        """The store's answer. Raises StoreError."""
         if self._unanswered.get(bucket, 0) >= _PATIENCE:
-            raise StoreError(f"{quoted(S3 + bucket)} gave no answer, and isn't asked any more", is_answer=False)
+            raise StoreError(f"{quoted(S3 + bucket)} gave no proper answer, and isn't asked any more", is_answer=False)
         try:
             found = question(self._store(bucket))
-        except FileNotFoundError:
-            self._unanswered[bucket] = 0
-            raise FileNotFoundError(errno.ENOENT, "no such key") from None
         except StoreError:
             raise
         except BaseException as error:
             if not is_of_a_library(error):
                 raise
             refused = refusal(error, quoted(S3 + bucket))
-            self._unanswered[bucket] = 0 if refused.is_answer else self._unanswered.get(bucket, 0) + 1
+            lost = 0 if refused.is_answer else _TROUBLE if refused.is_trouble else 1
+            self._unanswered[bucket] = self._unanswered.get(bucket, 0) + lost if lost else 0
             raise refused from None
         self._unanswered[bucket] = 0
         return found
@@ -209,6 +242,14 @@ class Objects:
             if bucket not in self._uploads:
                 self._uploads[bucket] = Uploads.of(bucket, store, self.requests, self.timeout_seconds)
         return self._uploads[bucket]
+
+
+def _object(head: Callable[[S3Store, str], ObjectMeta], store: S3Store, key: str) -> ObjectMeta | None:
+    """What `head` tells of a key; None where it says that there is none. Nothing else says so by the same error."""
+    try:
+        return head(store, key)
+    except FileNotFoundError:
+        return None
 
 
 def by_bytes(key: str) -> str:
@@ -243,27 +284,51 @@ class Order:
 class Prefix:
     """All that is right below a prefix, as a folder holds it."""
 
-    def __init__(self, objects: Objects, bucket: str, prefix: str) -> None:
+    def __init__(self, objects: Objects, bucket: str, prefix: str, *, with_uploads: bool) -> None:
         self.device: Device = S3 + bucket
         self._objects, self._bucket, self._prefix = objects, bucket, prefix
+        self._with_uploads = with_uploads
+        """Whether what is under way counts too, each under a name that an unfinished upload of it could have."""
         self._prefixes: set[str] = set()
         """Of the last page."""
+        self._in_parts: dict[str, Upload] = {}
+        """The same."""
 
     def __iter__(self) -> Iterator[list[Item]]:
         """What there is, page by page; where a whole page is below a further prefix, the rest of that is skipped."""
-        after: str | None = ""
         is_there = not self._prefix
-        while after is not None:
-            before, after = after, None
-            for page in self._objects.pages(self._bucket, self._prefix, before):
-                is_there = True
-                names = self._names(page)
-                yield [Item(name) for name in dict.fromkeys(names) if name]
-                if len(page) >= PAGE and len(set(names)) == 1 and names[0] in self._prefixes:
-                    after = f"{self._prefix}{names[0]}/{_LAST}"
-                    break
+        for names in chain(self._listed(), self._under_way() if self._with_uploads else ()):
+            is_there = True
+            yield [Item(name) for name in dict.fromkeys(names) if name]
         if not is_there:
             raise FileNotFoundError(errno.ENOENT, "no such prefix")
+
+    def _listed(self) -> Iterator[list[str]]:
+        after: str | None = ""
+        deep = 0
+        while after is not None:
+            before, after = after, None
+            try:
+                for page in self._objects.pages(self._bucket, self._prefix, before):
+                    names = self._names(page)
+                    yield names
+                    deep += names[-1] in self._prefixes
+                    if deep > _DEEP:
+                        yield self._objects.names(self._bucket, self._prefix)
+                        return
+                    if len(page) >= PAGE and len(set(names)) == 1 and names[0] in self._prefixes:
+                        after = f"{self._prefix}{names[0]}/{_LAST}"
+                        break
+            except StoreError as error:
+                if not error.is_odd_key:
+                    raise
+                yield self._objects.names(self._bucket, self._prefix)  # the odd one may be further down
+
+    def _under_way(self) -> Iterator[list[str]]:
+        for uploads, prefixes in self._objects.uploads_right_below(self._bucket, self._prefix):
+            self._in_parts = {f"{each.key[len(self._prefix) :]}{_IN_PARTS}": each for each in uploads}
+            if names := [*self._in_parts, *(each[len(self._prefix) : -1] for each in prefixes)]:
+                yield names
 
     def _names(self, page: Sequence[ObjectMeta]) -> list[str]:
         """The name below the prefix of each object, or that of the further prefix that it is below."""
@@ -271,9 +336,14 @@ class Prefix:
         self._prefixes = {name for name, slash, _ in rests if slash}
         return [name for name, _, _ in rests]
 
-    def changed_within(self, seconds: float, name: str) -> bool:
-        """Whether an object was written to in the last `seconds`, or is gone since it was seen."""
-        if name in self._prefixes:
-            return False
-        modified = self._objects.modified(f"{self.device}/{self._prefix}{name}")
-        return modified is None or modified > time.time() - seconds
+    def under_way(self, seconds: float, name: str) -> str:
+        """Which upload is under way, if the object, or the first of those below it, is `seconds` old at most."""
+        if upload := self._in_parts.get(name):
+            return str(upload)
+        path = f"{self._prefix}{name}"
+        below = next(self._objects.pages(self._bucket, f"{path}/"), ())
+        times = [each["last_modified"].timestamp() for each in below]
+        if (modified := self._objects.modified(f"{self.device}/{path}")) is not None:
+            times.append(modified)
+        is_new = not times or max(times) > time.time() - seconds
+        return just_written(f"{self.device}/{path}") if is_new else ""

@@ -31,6 +31,8 @@ class Patience:
     """A folder that isn't read within this time is too much."""
     recent_seconds: float
     """An unfinished upload that was written to within so many seconds is under way."""
+    is_last: bool
+    """Whether what isn't there now is called missing."""
 
 
 @dataclass
@@ -77,7 +79,7 @@ class Read(Task):
         if reason := backend.cannot_be(self.path):
             return Found(failed=reason)
         try:
-            with backend.opened(self.path) as folder:
+            with backend.opened(self.path, is_last=patience.is_last) as folder:
                 reader = Reader(self.node, self.path, wanted, is_alone, patience.recent_seconds, found, beat, folder)
                 found.is_too_much = self.is_too_much
                 for some in folder if not found.is_too_much else ():
@@ -135,6 +137,8 @@ class AskSpellings(Task):
             for other in (name, *spellings(name)):
                 beat()
                 path = join(self.folder, other)
+                if other != name and backend.cannot_be(path):
+                    continue
                 if look := backend.answer(path):
                     is_it = (is_itself and other == name) or look != PRESENT
                     found.looks.append((self.wanted, name, look if is_it else alike(path)))
@@ -229,9 +233,8 @@ class Reader:
         for stem in _stems(key, node.sizes):
             if stem in node.names and (node, stem) not in self.found.like:
                 self.beat()
-                if self.folder.changed_within(self.recent_seconds, name):
-                    path = join(self.path, name)
-                    self.found.like[node, stem] = f"an upload is under way: {quoted(path)} has just been written to"
+                if upload := self.folder.under_way(self.recent_seconds, name):
+                    self.found.like[node, stem] = upload
 
     def _note(self, node: Node, key: str, name: str) -> None:
         self.found.like.setdefault((node, key), alike(join(self.path, name)).reason)

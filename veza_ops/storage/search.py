@@ -19,8 +19,8 @@ from veza_ops.storage.reading import ALIKE, Ask, AskFolders, AskSpellings, Found
 from veza_ops.storage.wanted import Node, Wanted, join, parts_in
 from veza_ops.text import quoted
 
-_ASKED_AT_ONCE, _ASKED_FIRST = 64, 8
-"""Names that a thread asks for one by one before it takes others: in a folder, and where each takes its time."""
+_ASKED_AT_ONCE, _ASKED_FIRST = 64, 1
+"""Names that a thread asks for one by one before it takes others: in a folder, and where each may take its time."""
 _MOST_ALIKE = 64
 """Folders that are like one on the way, and are looked into."""
 _LONG = 60
@@ -91,6 +91,8 @@ class Search:
     def _take(self, task: Task, found: Found | None) -> Iterator[Task]:
         """Note what a task came to; what is to be asked next."""
         if found is None:
+            path = task.path if isinstance(task, Read) else task.wanted.folder if isinstance(task, Ask) else ""
+            self.backend(path).given_up(path)
             found = Found(failed=self._no_answer)
             if isinstance(task, Ask | AskSpellings):
                 found.looks = [(task.wanted, name, unverifiable(self._no_answer)) for name in task.names]
@@ -210,7 +212,7 @@ class Search:
 
     @property
     def _patience(self) -> Patience:
-        return Patience(self.backend, self.lookers.timeout_seconds, self.recent_seconds)
+        return Patience(self.backend, self.lookers.timeout_seconds, self.recent_seconds, self.asks_again)
 
     @property
     def _no_answer(self) -> str:

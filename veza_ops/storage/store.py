@@ -23,7 +23,7 @@ TO_READ = "let them have s3:GetObject and s3:ListBucket; without the latter, eve
 _ELSEWHERE = "{where} is in another region{told}: set AWS_REGION, or AWS_ENDPOINT_URL, to its own"
 _DENIED = "access is denied{told}: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and {rights}"
 _BY_WORDS = {
-    r"InvalidUri|builder error": "AWS_ENDPOINT_URL is no address: give it one such as https://HOST:PORT",
+    r"InvalidUri|builder error": "AWS_ENDPOINT_URL is no address, or AWS_PROXY_URL: give it one such as https://HOST:PORT",
     r"Could not parse path": "that can't be the name of a file: check the address",
     r"^InvalidPathError": "{where} holds a key with //, . or control characters, which makes its listing fail",
     r"Missing \w*Key|/latest/(api|meta-data)/|^NoCredentials": "no login is set: give AWS_ACCESS_KEY_ID and "
@@ -40,16 +40,22 @@ _BY_ANSWER = {
     r"^[1-9]": "the store refused it{told}: check AWS_ENDPOINT_URL and AWS_REGION",
 }
 """The same, by what the store says."""
-_NO_ANSWER = "the store doesn't answer: check AWS_ENDPOINT_URL, and whether it runs"
+_NO_ANSWER = "the store doesn't answer: check AWS_ENDPOINT_URL and the other AWS_* variables, and whether it runs"
 
 
 class StoreError(OSError):
     """A store gave an answer that says nothing of what is there, or none at all; in our own words."""
 
-    def __init__(self, message: str, *, is_answer: bool = True) -> None:
+    def __init__(
+        self, message: str, *, is_answer: bool = True, is_trouble: bool = False, is_odd_key: bool = False
+    ) -> None:
         super().__init__(message)
         self.is_answer = is_answer
         """Whether it may well have an answer to another question."""
+        self.is_trouble = is_trouble
+        """Whether the store itself says that it is in trouble."""
+        self.is_odd_key = is_odd_key
+        """Whether a key among others makes the trouble."""
 
 
 def store_of(bucket: str, seconds: float, *, max_retries: int) -> S3Store:
@@ -93,7 +99,12 @@ def refusal(error: BaseException, where: str, rights: str = TO_READ) -> StoreErr
     meanings = [words for sign, words in _BY_WORDS.items() if re.search(sign, said)]
     meanings += [words for sign, words in _BY_ANSWER.items() if re.search(sign, answer)]
     words = next(iter(meanings), _NO_ANSWER).format(where=where, told=f" ({answer})" if answer else "", rights=rights)
-    return StoreError(words, is_answer=0 < status < 500)  # noqa: PLR2004 - a server's own trouble
+    return StoreError(
+        words,
+        is_answer=0 < status < 500 and status != 429,  # noqa: PLR2004 - a server's own trouble, or too many questions
+        is_trouble=status > 0,
+        is_odd_key=type(error).__name__ == "InvalidPathError",
+    )
 
 
 def told(error: BaseException) -> tuple[int, str]:

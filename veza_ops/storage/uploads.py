@@ -28,6 +28,12 @@ class Upload(NamedTuple):
     key: str
     began: datetime
 
+    def __str__(self) -> str:
+        return (
+            f"an upload of {quoted(self.key)} is under way since {self.began:%Y-%m-%d %H:%M}. If nobody goes on with "
+            "it, abort it, or have the bucket abort such uploads after some days"
+        )
+
 
 @dataclass(frozen=True)
 class Uploads:
@@ -44,12 +50,13 @@ class Uploads:
         from botocore.config import Config  # noqa: PLC0415 - the same
 
         signed = urlsplit(obstore.sign(store, "HEAD", "key", timedelta(minutes=1)))
-        is_path = signed.path.startswith(f"/{bucket}/")
+        # Some stores are below a path of their host's.
+        base, is_path, _ = signed.path.rpartition(f"/{bucket}/key")
         host = signed.netloc if is_path else signed.netloc.removeprefix(f"{bucket}.")
         one_try = timeout_seconds / 3
         client = boto3.session.Session().client(
             "s3",
-            endpoint_url=f"{signed.scheme}://{host}",
+            endpoint_url=f"{signed.scheme}://{host}{base}",
             region_name=parse_qs(signed.query)["X-Amz-Credential"][0].split("/")[-3],
             config=Config(
                 connect_timeout=min(one_try, 5),
@@ -61,57 +68,54 @@ class Uploads:
         )
         return cls(bucket, client)
 
-    def why_unsure(self, key: str) -> str:
+    def why_unsure(self, key: str) -> str | None:
         """Why a key that wasn't there may come yet, or came and went; nothing if it is there now.
 
-        Raises FileNotFoundError when nobody knows of it, and what boto3 raises.
+        None when nobody knows of it. Raises StoreError where nobody may ask, and what boto3 raises.
         """
-        from botocore.exceptions import ClientError  # noqa: PLC0415 - the same
-
-        try:
-            # By the whole key: some stores, as MinIO, list the uploads of no shorter prefix.
-            uploads = [each for each in self.under_way(key) if not each.key[len(key) : len(key) + 1].isalnum()]
-        except ClientError as error:
-            status, code = told(error)
-            if _is_refused(status, code):
-                return f"an upload may be under way ({status} {code}): {_GRANT}"
-            raise
-        if uploads:
-            return (
-                f"an upload of {quoted(uploads[0].key)} is under way since {uploads[0].began:%Y-%m-%d %H:%M}. If nobody"
-                " goes on with it, abort it, or have the bucket abort such uploads after some days"
-            )
-        return self._why_deleted(key)
+        # By the whole key: some stores, as MinIO, list the uploads of no shorter prefix.
+        uploads = [each for each in self.begun(key) if not each.key[len(key) : len(key) + 1].isalnum()]
+        return str(uploads[0]) if uploads else self._why_deleted(key)
 
     def begun(self, prefix: str = "") -> Iterator[Upload]:
-        """The same of all keys that begin with `prefix`. Raises StoreError where nobody may list them."""
+        """The uploads of keys that begin with `prefix`. Raises StoreError where nobody may list them."""
+        for page in self._pages(prefix, ""):
+            yield from (Upload(each["Key"], each["Initiated"]) for each in page.get("Uploads", ()))
+
+    def right_below(self, prefix: str) -> Iterator[tuple[list[Upload], list[str]]]:
+        """Those whose key goes on with one name, and the longer prefixes that others have, some at a time."""
+        for page in self._pages(prefix, "/"):
+            found = [Upload(each["Key"], each["Initiated"]) for each in page.get("Uploads", ())]
+            yield found, [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+
+    def _pages(self, prefix: str, delimiter: str) -> Iterator[dict[str, Any]]:
         from botocore.exceptions import ClientError  # noqa: PLC0415 - the same
 
-        try:
-            yield from self.under_way(prefix)
-        except ClientError as error:
-            status, code = told(error)
-            if _is_refused(status, code):
-                raise StoreError(
-                    f"the uploads of {quoted(S3 + self.bucket)} can't be listed ({status} {code}): {_GRANT}"
-                ) from None
-            raise
-
-    def under_way(self, prefix: str = "") -> Iterator[Upload]:
-        """The uploads of keys that begin with `prefix`."""
         after: dict[str, str] = {}
         while True:
-            found = self.client.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix, **after)
-            yield from (Upload(each["Key"], each["Initiated"]) for each in found.get("Uploads", ()))
-            following = {
-                "KeyMarker": found.get("NextKeyMarker", ""),
-                "UploadIdMarker": found.get("NextUploadIdMarker", ""),
-            }
-            if not found.get("IsTruncated") or following == after:
+            try:
+                page = self.client.list_multipart_uploads(
+                    Bucket=self.bucket, Prefix=prefix, **({"Delimiter": delimiter} if delimiter else {}), **after
+                )
+            except ClientError as error:
+                status, code = told(error)
+                if code == "AccessDenied" or status in _NOT_SERVED:
+                    raise StoreError(f"an upload may be under way ({status} {code}): {_GRANT}") from None
+                raise
+            # A store that doesn't know the question may answer another one.
+            if page.get("Bucket") != self.bucket or "IsTruncated" not in page:
+                raise StoreError(f"an upload may be under way: {quoted(S3 + self.bucket)} doesn't list them")
+            yield page
+            if not page["IsTruncated"]:
                 return
+            following = {each: page.get(f"Next{each}", "") for each in ("KeyMarker", "UploadIdMarker")}
+            if following["KeyMarker"] < after.get("KeyMarker", "") or following == after or not any(following.values()):
+                raise StoreError(
+                    f"an upload may be under way: the list of them in {quoted(S3 + self.bucket)} is endless"
+                )
             after = following
 
-    def _why_deleted(self, key: str) -> str:
+    def _why_deleted(self, key: str) -> str | None:
         from botocore.exceptions import ClientError  # noqa: PLC0415 - the same
 
         try:
@@ -122,10 +126,5 @@ class Uploads:
                 raise
             if answer.get("HTTPHeaders", {}).get("x-amz-delete-marker") == "true":
                 return f"the object came and was deleted: a delete marker stands for {shown(key)}"
-            raise FileNotFoundError(key) from None
+            return None
         return ""
-
-
-def _is_refused(status: int, code: str) -> bool:
-    """Whether it is the listing of uploads alone that nobody may ask for here, or that isn't served."""
-    return code == "AccessDenied" or status in _NOT_SERVED

@@ -183,9 +183,8 @@ GUARDS = [
     Guard(
         "an unfinished upload that nobody goes on with is not waited for",
         "storage/disk.py",
-        "            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mtime "
-        "> time.time() - seconds\n",
-        "            return True\n",
+        "st_mtime > time.time() - seconds\n",
+        "st_mtime > 0\n",
         f"{NAMES} -k unfinished",
     ),
     Guard(
@@ -2118,8 +2117,8 @@ GUARDS = [
     Guard(
         "without settings for a store, no row has one asked on the internet",
         "storage/keys.py",
-        '    return "" if is_set_up() else f"',
-        '    return "" if is_installed() else f"',
+        "    if not is_set_up():\n",
+        "    if not is_installed():\n",
         f"{OBJECTS} -k without_settings",
     ),
     Guard(
@@ -2140,13 +2139,13 @@ GUARDS = [
         "an upload that is finished between two questions is seen",
         "storage/uploads.py",
         "            self.client.head_object(Bucket=self.bucket, Key=key)\n",
-        "            raise FileNotFoundError(key)\n",
+        "            return None\n",
         f"{OBJECTS} -k 'marker or finished_between'",
     ),
     Guard(
         "after the uploads the key itself is asked for once more",
         "storage/objects.py",
-        "        return unverifiable(doubt) if doubt else PRESENT\n",
+        "        return None if doubt is None else unverifiable(doubt) if doubt else PRESENT\n",
         "        return unverifiable(doubt) if doubt else None\n",
         f"{OBJECTS} -k finished_between",
     ),
@@ -2160,8 +2159,8 @@ GUARDS = [
     Guard(
         "without the right to list uploads nothing is missing",
         "storage/uploads.py",
-        '            if code == "AccessDenied" or status in _NOT_SERVED:\n',
-        '            if code == "AccessDenied":\n                return ""\n            if status in _NOT_SERVED:\n',
+        '                if code == "AccessDenied" or status in _NOT_SERVED:\n',
+        '                if code == "AccessDenied":\n                    return\n                if status in _NOT_SERVED:\n',
         f"{OBJECTS} -k 'right_to_list'",
     ),
     Guard(
@@ -2287,8 +2286,8 @@ GUARDS = [
     Guard(
         "no word of a store's is shown",
         "storage/store.py",
-        "    return StoreError(words, is_answer",
-        "    return StoreError(str(error), is_answer",
+        "    return StoreError(\n        words,\n",
+        "    return StoreError(\n        str(error),\n",
         f"{KEPT_IN_BUCKETS} {OBJECTS} -k 'mend or not_shown or no_answer'",
     ),
     Guard(
