@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev screenshots check test storms mutants image bench bench-quick format clean
+.PHONY: help setup demo dev screenshots check test storms mutants image bench bench-quick bench-million format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -48,12 +48,15 @@ mutants: $(READY) ## Take out each guard in turn, and fail if no test notices
 image: $(READY) ## Build the container image, run compose.yaml from it (root, Debian; IMAGE="-- OPTION..." for buildah)
 	$(BIN)/python -m veza_ops_tests.containers $(IMAGE)
 
-bench: $(READY) ## Measure all that docs/performance.md says (about ten minutes), and write it there
+bench: $(READY) ## Measure all that docs/performance.md says (about a quarter of an hour), and write it there
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks
 
-bench-quick: $(READY) ## Measure where things stand, in about a minute
+bench-quick: $(READY) ## Measure where things stand, in about two minutes
 	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks --quick
+
+bench-million: $(READY) ## Measure an object store with a million keys (as long again), and write it there
+	$(BIN)/python -m benchmarks.buckets
 
 format: $(READY) ## Put the code into its standard form
 	$(BIN)/ruff check --fix .

