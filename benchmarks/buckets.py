@@ -20,7 +20,7 @@ import grpc  # type: ignore[import-untyped]  # comes with Dagster, its stubs don
 from benchmarks.bucket_client import key
 from benchmarks.measure import Cost, run
 from benchmarks.report import Report, Row
-from veza_ops_tests.store import Store
+from demo.store import Store
 
 FOLDER = Path(__file__).parents[1] / ".bench"  # ignored by git, and gone at the end
 AT_ONCE = 64

@@ -27,6 +27,7 @@ _SETTINGS = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 """Any of these says that there is an object store for us. What a row names is no reason to ask one on the internet."""
+_CONTROL = re.compile("[\0-\x1f\x7f]")
 _ENDPOINT = re.compile(r"https?://[^\s/]+")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 """A bucket's name, the older ones included. https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
@@ -69,6 +70,8 @@ def why_not_literal(key: str, *, is_prefix: bool = False) -> str:
     what = f"a key below {quoted(f'{key}/')}" if is_prefix else f"the key {quoted(key)}"
     if any(part in ("", ".", "..") for part in key.split("/")):
         return f"{what} can't be asked for as it stands: a name in it is empty, . or .."
+    if _CONTROL.search(key):
+        return f"{what} can't be asked for as it stands: it holds control characters"
     try:
         is_long = len(key.encode()) > LONGEST_KEY
     except UnicodeEncodeError as error:

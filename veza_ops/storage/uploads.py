@@ -86,7 +86,9 @@ class Uploads:
         """Those whose key goes on with one name, and the longer prefixes that others have, some at a time."""
         for page in self._pages(prefix, "/"):
             found = [Upload(each["Key"], each["Initiated"]) for each in page.get("Uploads", ())]
-            yield found, [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+            here = [each for each in found if "/" not in each.key[len(prefix) :]]
+            below = {each.key[: each.key.index("/", len(prefix)) + 1] for each in found if each not in here}
+            yield here, [*below, *(each["Prefix"] for each in page.get("CommonPrefixes", ()))]
 
     def _pages(self, prefix: str, delimiter: str) -> Iterator[dict[str, Any]]:
         from botocore.exceptions import ClientError  # noqa: PLC0415 - the same

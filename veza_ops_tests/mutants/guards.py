@@ -40,6 +40,8 @@ WHERE = "alerts/test_areas.py"
 CHANNELS = "alerts/test_channels.py"
 HEARTBEAT = "cleanup/test_heartbeat.py"
 OBJECTS = "storage/test_objects.py"
+ODD = "storage/test_odd_stores.py"
+AUDITED = "audit/test_buckets.py"
 BUCKETS = "storms/test_buckets.py"
 KEPT_IN_BUCKETS = "test_evidence_in_buckets.py"
 
@@ -2088,9 +2090,8 @@ GUARDS = [
     Guard(
         "an answer of a store that says nothing of a key is not missing",
         "storage/objects.py",
-        "        except FileNotFoundError:\n"
-        "            return None\n        except StoreError as error:\n            return str(error)\n",
-        "        except (FileNotFoundError, StoreError):\n            return None\n",
+        "        except StoreError as error:\n            return str(error)\n\n    def _ask",
+        "        except StoreError:\n            return None\n\n    def _ask",
         f"{OBJECTS} -k 'no_answer or silent or again'",
     ),
     Guard(
@@ -2099,6 +2100,118 @@ GUARDS = [
         "            if not is_of_a_library(error):\n",
         "            if not isinstance(error, TimeoutError):\n",
         f"{OBJECTS} -k 'no_answer'",
+    ),
+    Guard(
+        "a spelling that no key can have is no answer",
+        "storage/keys.py",
+        "    if _CONTROL.search(key):\n",
+        "    if not key:\n",
+        f"{ODD} -k can_not_be",
+    ),
+    Guard(
+        "spellings that can't be are left out",
+        "storage/reading.py",
+        "                if other != name and backend.cannot_be(path):\n",
+        "                if not other:\n",
+        f"{ODD} -k can_not_be",
+    ),
+    Guard(
+        "what is no list of uploads says nothing of them",
+        "storage/uploads.py",
+        '            if page.get("Bucket") != self.bucket or "IsTruncated" not in page:\n',
+        "            if not page:\n",
+        f"{ODD} -k no_list_of_uploads",
+    ),
+    Guard(
+        "a list of uploads without an end is given up",
+        "storage/uploads.py",
+        '            if following["KeyMarker"] < after.get("KeyMarker", "") or following == after or',
+        "            if following == after and",
+        f"{ODD} -k without_an_end --timeout 60",
+    ),
+    Guard(
+        "what lists no object at all is no bucket",
+        "storage/objects.py",
+        " if is_empty else ",
+        " if not is_empty and is_empty else ",
+        f"{ODD} -k lists_nothing",
+    ),
+    Guard(
+        "a listing that is cut short goes on where it ended",
+        "storage/objects.py",
+        "                last = order.last\n",
+        "                last = None\n",
+        f"{ODD} -k cut_short",
+    ),
+    Guard(
+        "uploads in parts of what is like a key count too",
+        "storage/reading.py",
+        "is_last=patience.is_last",
+        "is_last=False",
+        f"{ODD} -k could_be_it",
+    ),
+    Guard(
+        "pieces below an unfinished upload's name are one",
+        "storage/objects.py",
+        '        times = [each["last_modified"].timestamp() for each in below]\n',
+        "        times = [0.0 for each in below]\n",
+        f"{ODD} -k pieces",
+    ),
+    Guard(
+        "one key that hangs takes no other with it",
+        "storage/search.py",
+        "_ASKED_AT_ONCE, _ASKED_FIRST = 64, 1\n",
+        "_ASKED_AT_ONCE, _ASKED_FIRST = 64, 8\n",
+        f"{ODD} -k takes_no_other",
+    ),
+    Guard(
+        "what trickles is soon asked no more",
+        "storage/search.py",
+        "            self.backend(path).given_up(path)\n",
+        "",
+        f"{ODD} -k trickles",
+    ),
+    Guard(
+        "a burst of trouble doesn't switch a bucket off",
+        "storage/objects.py",
+        "_PATIENCE, _TROUBLE = 3, 0.05\n",
+        "_PATIENCE, _TROUBLE = 3, 1\n",
+        f"{ODD} -k burst",
+    ),
+    Guard(
+        "an odd key elsewhere costs nothing here",
+        "storage/objects.py",
+        "                if not error.is_odd_key:\n",
+        "                if error:\n",
+        f"{ODD} -k odd_key_elsewhere",
+    ),
+    Guard(
+        "a path that may hold the bucket itself is unverifiable",
+        "storage/layout.py",
+        '        if prefix in ("", "/") and rest',
+        '        if prefix in ("/",) and rest',
+        f"{ODD} -k bucket_itself",
+    ),
+    Guard(
+        "many prefixes are listed as such",
+        "storage/objects.py",
+        "                    if deep > _DEEP:\n",
+        "                    if deep < 0:\n",
+        f"{ODD} -k many_prefixes",
+    ),
+    Guard(
+        "an endpoint that is none is said before anything is asked",
+        "storage/keys.py",
+        '    return "" if not endpoint or _ENDPOINT.match(endpoint) else f"',
+        '    return "" if endpoint is not None else f"',
+        f"{ODD} -k endpoint_that_is_none",
+    ),
+    Guard(
+        "a store below a path is asked there by both libraries",
+        "storage/uploads.py",
+        '            endpoint_url=f"{signed.scheme}://{host}{base}",\n',
+        '            endpoint_url=f"{signed.scheme}://{host}",\n',
+        f"{ODD} -k below_a_path",
     ),
     Guard(
         "a key that would be changed is unverifiable",
@@ -2160,7 +2273,8 @@ GUARDS = [
         "without the right to list uploads nothing is missing",
         "storage/uploads.py",
         '                if code == "AccessDenied" or status in _NOT_SERVED:\n',
-        '                if code == "AccessDenied":\n                    return\n                if status in _NOT_SERVED:\n',
+        '                if code == "AccessDenied":\n                    return\n'
+        "                if status in _NOT_SERVED:\n",
         f"{OBJECTS} -k 'right_to_list'",
     ),
     Guard(
@@ -2360,5 +2474,83 @@ GUARDS = [
         '        "allow_http": True,  # an endpoint that says http:// means it\n',
         "",
         f"{KEPT_IN_BUCKETS} -k found_again",
+    ),
+    # -- the audit of buckets
+    Guard(
+        "a key that isn't listed is asked for by itself",
+        "audit/buckets.py",
+        "        looks = self._audit.look_for(second) if second else Looks([], (), ())\n",
+        "        looks = Looks([], tuple(Judged(track, '') for track in second), ())\n",
+        f"{AUDITED} -k 'uploaded_meanwhile'",
+    ),
+    Guard(
+        "what isn't listed is read again",
+        "audit/buckets.py",
+        "        second = [track for track in again if (track.id, resolve(track.file_path)) in named]\n",
+        "        second = stretch.unlisted\n",
+        f"{AUDITED} -k 'moved_meanwhile'",
+    ),
+    Guard(
+        "a listing that leaves out what is there proves nothing",
+        "audit/buckets.py",
+        "        if self._audit.are_old(seen, listing.began):\n",
+        "        if not seen and self._audit.are_old(seen, listing.began):\n",
+        f"{AUDITED} -k 'leaves_out'",
+    ),
+    Guard(
+        "what such a listing had shown as unnamed is taken back",
+        "audit/tally.py",
+        "        if not part.is_incomparable:\n",
+        "        if part.is_incomparable or not part.is_incomparable:\n",
+        f"{AUDITED} -k 'leaves_out'",
+    ),
+    Guard(
+        "a key listed before its rows were read is asked for again",
+        "audit/buckets.py",
+        "        return [each for each in found if each.path not in gone]\n",
+        "        return found if gone else list(found)\n",
+        f"{AUDITED} -k 'listed_early'",
+    ),
+    Guard(
+        "a listed file is nobody's only if no row names it afterwards",
+        "audit/buckets.py",
+        "        found = unnamed_of(self._audit.looking.files, stored, self._audit.names)\n",
+        "        found = stored\n",
+        f"{AUDITED} -k 'uploaded_meanwhile'",
+    ),
+    Guard(
+        "the mark of a folder is no file",
+        "audit/buckets.py",
+        "        elif not item.is_mark and self._audit.is_wanted(address):\n",
+        "        elif self._audit.is_wanted(address):\n",
+        f"{AUDITED} -k 'the_mark'",
+    ),
+    Guard(
+        "an object without content is looked for by itself",
+        "audit/buckets.py",
+        "            if item.size:\n                stretch",
+        "            if item.size >= 0:\n                stretch",
+        f"{AUDITED} -k 'names_what_may_be'",
+    ),
+    Guard(
+        "a listing in no order proves nothing",
+        "audit/listing.py",
+        "                if item.size:\n                    raise",
+        "                if item.size < 0:\n                    raise",
+        f"{AUDITED} -k 'no_order'",
+    ),
+    Guard(
+        "where a listing fails, the rest is unverifiable",
+        "audit/buckets.py",
+        "            yield self._judged(stretch, listing)._replace(unread=str(error))\n            return\n",
+        "            pass\n",
+        f"{AUDITED} -k 'no_order'",
+    ),
+    Guard(
+        "rows come in the order in which the store lists",
+        "audit/listing.py",
+        "            self._sorted_by = by_folder\n",
+        "            pass\n",
+        f"{AUDITED} -k 'sort_oddly'",
     ),
 ]

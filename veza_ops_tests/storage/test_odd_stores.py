@@ -1,0 +1,238 @@
+"""Whoever listens at the address may be no store, half of one, or one with habits of its own."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from demo.store import Store
+from veza_ops.storage.files import Files
+from veza_ops.storage.layout import Layout
+from veza_ops.storage.look import Verdict
+from veza_ops.storage.proof import Sample
+from veza_ops.storage.store import store_of
+from veza_ops.storage.uploads import Uploads
+from veza_ops_tests import store_faults as faults
+from veza_ops_tests.faulty_store import FaultyStore, faulty_store
+from veza_ops_tests.store_faults import Answer, Fault, Request
+
+KEY = "tracks/ghost.flac"
+GHOST = f"s3://veza/{KEY}"
+
+
+def said(address: str, *, again: bool = True, layout: Layout | None = None, seconds: float = 30) -> tuple[str, str]:
+    (found,) = Files(layout or Layout(), look_timeout_seconds=seconds).search([address], asks_again=again)
+    return found.verdict.value, found.reason
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
+    with faulty_store("veza") as faulty:
+        faulty.buckets["veza"]["tracks/song.flac"] = b"music"
+        for name, value in faulty.environment.items():
+            monkeypatch.setenv(name, value)
+        yield faulty
+
+
+def lists(request: Request) -> bool:
+    return request.is_listing
+
+
+def uploads(request: Request) -> bool:
+    return request.lists_uploads
+
+
+def page(body: str, status: int = 200) -> Fault:
+    return Fault(Answer(status, {"Content-Type": "text/html"}, body.encode()))
+
+
+# -- answers to another question ------------------------------------------------------------------------------------
+
+NO_LISTS = [
+    page("<html><body>login</body></html>"),
+    page(""),
+    page("", 204),
+    page('<?xml version="1.0"?><ListBucketResult><Name>veza</Name><IsTruncated>false</IsTruncated></ListBucketResult>'),
+    page('<?xml version="1.0"?><ListMultipartUploadsResult></ListMultipartUploadsResult>'),
+]
+
+
+@pytest.mark.parametrize("fault", NO_LISTS)
+def test_what_is_no_list_of_uploads_says_nothing_of_them(faulty: FaultyStore, fault: Fault) -> None:
+    faulty.fault(uploads, fault)
+    verdict, reason = said(GHOST)
+    assert (verdict, "an upload may be under way" in reason) == ("unverifiable", True)
+
+
+def truncated(marker: Callable[[Request], str]) -> Fault:
+    """A list of uploads that says there is more, behind a marker of its choice."""
+
+    def change(request: Request, answer: Answer) -> Answer:
+        more = f"<IsTruncated>true</IsTruncated><NextKeyMarker>{marker(request)}</NextKeyMarker>"
+        return replace(answer, body=re.sub(b"<IsTruncated>false</IsTruncated>", more.encode(), answer.body))
+
+    return Fault(change=change)
+
+
+@pytest.mark.parametrize(
+    "marker", [lambda _: "", lambda request: {"a": "b", "b": "a"}.get(request.query.get("key-marker", ""), "a")]
+)
+def test_a_list_of_uploads_without_an_end_is_given_up(faulty: FaultyStore, marker: Callable[[Request], str]) -> None:
+    faulty.fault(uploads, truncated(marker))
+    verdict, reason = said(GHOST)
+    assert (verdict, "is endless" in reason) == ("unverifiable", True)
+    assert len(faulty.requests) < 20
+
+
+def test_a_page_that_lists_nothing_is_no_bucket(faulty: FaultyStore) -> None:
+    faulty.fault(lists, page("<html><body>console</body></html>"))
+    files = Files(Layout())
+    proof = files.prove(Sample(), files.areas_of([GHOST])).proof()
+    assert "lists no object at all" in str(proof)
+
+
+def test_a_listing_that_is_cut_short_goes_on_where_it_ended(faulty: FaultyStore) -> None:
+    faulty.page_size = 3
+    faulty.buckets["veza"].update({f"tracks/{number}": b"1" for number in range(9)} | {"tracks/zz Ghost": b"1"})
+
+    def cut(_: Request, answer: Answer) -> Answer:
+        body = re.sub(b"<NextContinuationToken>.*?</NextContinuationToken>", b"", answer.body)
+        return replace(answer, body=body)
+
+    faulty.fault(lists, Fault(change=cut))
+    assert "another spelling" in said("s3://veza/tracks/zzghost")[1]
+    assert said(GHOST)[0] == "missing"
+
+
+# -- uploads under way ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize(
+    ("under_way", "wanted"),
+    [
+        ("tracks/My Song.flac", "tracks/My%20Song.flac"),
+        ("tracks/.late.flac.part", "tracks/late.flac"),
+        ("tracks/GHOST.flac", "tracks/ghost.FLAC"),
+        ("Tracks/late.flac", "tracks/late.flac"),
+        ("tracks/late.flac", "tracks/late.flac"),
+    ],
+)
+def test_an_upload_in_parts_of_a_key_that_could_be_it_is_under_way(
+    store: Store, bucket: str, under_way: str, wanted: str
+) -> None:
+    store.put(bucket, "other.flac")
+    store.begin_upload(bucket, under_way)
+    verdict, reason = said(f"s3://{bucket}/{wanted}")
+    assert (verdict, "is under way since" in reason) == ("unverifiable", True)
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize("there", [["0001"], ["0001", ""]])
+def test_pieces_below_the_name_of_an_unfinished_upload_are_under_way(
+    store: Store, bucket: str, there: list[str]
+) -> None:
+    store.put(bucket, "other.flac")
+    for piece in there[:1]:
+        store.put(bucket, f"tracks/hls.mp4.part/{piece}")
+    verdict, reason = said(f"s3://{bucket}/tracks/hls.mp4")
+    assert (verdict, "an upload is under way" in reason) == ("unverifiable", True)
+
+
+def test_one_key_that_hangs_takes_no_other_with_it(faulty: FaultyStore) -> None:
+    faulty.fault(lambda request: uploads(request) and request.query.get("prefix") == "tracks/7", faults.SILENCE)
+    wanted = [f"s3://veza/tracks/{number}" for number in range(20)]
+    found = Files(Layout(), look_timeout_seconds=3).search(wanted, asks_again=True)
+    verdicts = [each.verdict for each in found]
+    assert (verdicts.count(Verdict.MISSING), verdicts[7]) == (19, Verdict.UNVERIFIABLE)
+
+
+def test_what_trickles_is_soon_asked_no_more(faulty: FaultyStore) -> None:
+    faulty.fault(uploads, faults.dripping(0.05))
+    files = Files(Layout(), max_threads=4, look_timeout_seconds=1)
+    wanted = [f"s3://veza/tracks/{number}" for number in range(500)]
+    assert {each.verdict for each in files.search(wanted, asks_again=True)} == {Verdict.UNVERIFIABLE}
+    assert sum(map(uploads, faulty.requests)) < 30
+
+
+def test_a_burst_of_trouble_costs_the_keys_that_it_met(faulty: FaultyStore) -> None:
+    there = [f"tracks/{number}" for number in range(300)]
+    faulty.buckets["veza"].update(dict.fromkeys(there, b"1"))
+    faulty.fault(lambda request: request.method == "HEAD", faults.error(503, "SlowDown"), times=40)
+    found = Files(Layout(), max_threads=4).search([f"s3://veza/{key}" for key in there])
+    assert sum(each.verdict is Verdict.PRESENT for each in found) > 250
+
+
+# -- odd keys and paths ---------------------------------------------------------------------------------------------
+
+
+def test_an_odd_key_elsewhere_costs_nothing_here(faulty: FaultyStore) -> None:
+    faulty.buckets["veza"]["other//odd.flac"] = b""
+    assert said(GHOST)[0] == "missing"
+    assert said("s3://veza/Tracks/song.flac")[0] == "unverifiable"
+    assert "holds a key with //" in said("s3://veza/other/ghost.flac")[1]
+
+
+@pytest.mark.parametrize("name", ["\u00e9t\u00e9.flac", "a&#10;b.flac", "x" * 1010])
+def test_where_spellings_are_asked_for_those_that_can_not_be_are_left_out(faulty: FaultyStore, name: str) -> None:
+    assert faulty
+    found = Files(Layout()).search([f"s3://veza/tracks/{name}"], singly={"s3://veza/tracks"})
+    assert [each.verdict for each in found] == [Verdict.MISSING]
+
+
+@pytest.mark.parametrize("path", ["arn:aws:s3:::veza/tracks/1.flac", "veza/tracks/1.flac", "Veza/tracks/1.flac"])
+def test_a_path_that_may_hold_the_bucket_itself_is_unverifiable(faulty: FaultyStore, path: str) -> None:
+    faulty.buckets["veza"]["tracks/1.flac"] = b"music"
+    assert said(path, layout=Layout("s3://veza"))[0] == "unverifiable"
+
+
+def test_many_prefixes_are_listed_as_such(faulty: FaultyStore) -> None:
+    faulty.page_size = 1000
+    faulty.buckets["veza"].update(
+        {f"a/{folder:03}/{number:03}": b"1" for folder in range(100) for number in range(400)}
+    )
+    assert said("s3://veza/a/050/ghost", again=False)[0] == "missing"
+    assert said("s3://veza/A/ghost", again=False)[0] == "missing"
+    assert sum(map(lists, faulty.requests)) < 90
+
+
+# -- settings -------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_below_a_path_is_asked_there_by_both_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1/storage/v1/s3",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "eu-west-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = Uploads.of("veza", store_of("veza", 3, max_retries=0), 1, 3).client
+    assert (client.meta.endpoint_url, client.meta.region_name) == ("http://127.0.0.1:1/storage/v1/s3", "eu-west-1")
+
+
+@pytest.mark.parametrize("endpoint", ["localhost", "http://", "  ", "ftp://host"])
+def test_an_endpoint_that_is_none_is_said_before_anything_is_asked(
+    faulty: FaultyStore, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert faulty
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    assert said(GHOST) == ("unverifiable", "no storage here serves s3:// addresses: AWS_ENDPOINT_URL is no address")
+
+
+def test_a_login_whose_token_is_not_there_is_no_missing_file(
+    faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert faulty
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/x")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/nope/token")
+    assert said(GHOST, seconds=5)[0] == "unverifiable"
+
+
+def test_an_upload_that_began_long_ago_is_still_one(faulty: FaultyStore) -> None:
+    faulty.uploads["veza"] = [(KEY, datetime(2020, 2, 2, tzinfo=UTC))]
+    assert "since 2020-02-02" in said(GHOST)[1]
