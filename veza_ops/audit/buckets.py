@@ -116,7 +116,7 @@ class Buckets:
     def parts(self, places: Iterable[str], after: str = "") -> Iterator[Part]:
         """Compare `places` stretch by stretch, from behind the address `after` on."""
         for place in places:
-            is_in = after.startswith(_slashed(place))
+            is_in = after.startswith(_slashed(place)) and after != _slashed(place) + END
             if is_in or _slashed(place) > after:
                 yield from _Place(self, place).parts(keys.parts(after)[1] if is_in else "")
 
