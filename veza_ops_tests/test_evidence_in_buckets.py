@@ -347,6 +347,16 @@ def test_an_error_says_what_to_mend_and_shows_no_secret(front: Front, address: s
     assert not evidence.has_files
 
 
+def test_what_a_store_says_to_whoever_reads_is_not_shown(front: Front, address: str) -> None:
+    evidence = Evidence(lasting(address), "run", 5)
+    path = evidence.write(MARKED, 0, [change("a")])
+    front.answer = lambda method: (403, "AccessDenied") if method == "GET" else None
+    with pytest.raises(ConfigurationError, match=r"can't be read: access is denied") as caught:
+        list(evidence.rows(path))
+    assert SECRET not in str(caught.value)
+    assert os.environ["AWS_ENDPOINT_URL"] not in str(caught.value)
+
+
 def test_a_wrong_key_is_named_and_not_shown(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     evidence = Evidence(lasting(address), "run", 5)

@@ -1,7 +1,7 @@
 """Storms on an object store: it is down, its bucket is gone, its login is revoked, an upload ends in mid-run."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -88,6 +88,37 @@ def test_a_ghost_whose_object_came_after_all_is_put_back_by_the_undo(scene: Scen
     undone = run_job(scene.library, scene.instance, job="restore_orphan_tracks", ops=undo)
     assert undone.success
     assert [scene.library.status(ghost) for ghost in scene.ghosts[-2:]] == ["processing", "failed"]
+
+
+def test_in_a_large_library_older_tracks_prove_the_prefix_that_they_are_in(scene: Scene, faulty: FaultyStore) -> None:
+    """More newer tracks than are read of all, so that the database has to search for those of a prefix."""
+    for number in range(60):
+        faulty.buckets["veza"][f"new/{number}.flac"] = b"music"
+        scene.library.add(f"s3://veza/new/{number}.flac", status="ready", age=timedelta(minutes=number))
+    faulty.buckets["veza"]["old/1.flac"] = b"music"
+    scene.library.add("s3://veza/old/1.flac", status="ready", age=timedelta(days=90))
+    scene.library.add("s3://veza/older/1.flac", status="ready", age=timedelta(days=90))
+    scene.ghosts.append(scene.library.add("s3://veza/old/ghost.flac"))
+    lost = scene.library.add("s3://veza/older/slow.flac")
+    scene.remember()
+    reasons = unverifiable_reasons(scene.run(storage={"sample_size": 1}))
+    assert "only 0 of the 1" in reasons["s3://veza/older/slow.flac"]
+    assert scene.library.status(lost) == "processing"
+    scene.assert_all_is_well()
+
+
+def test_plain_keys_are_proven_by_their_own_among_many_paths_of_disks(scene: Scene, faulty: FaultyStore) -> None:
+    scene.library.execute("DELETE FROM tracks WHERE file_path NOT LIKE 's3://%'")
+    scene.library.execute("UPDATE tracks SET file_path = replace(file_path, 's3://veza/', '')")
+    for number in range(60):
+        path = scene.library.write(f"{number}.flac")
+        scene.library.add(str(path), status="ready", age=timedelta(minutes=number))
+    scene.ghosts = [ghost for ghost in scene.ghosts if ghost in scene.library.rows()]
+    scene.ghosts.append(scene.library.add("fresh/ghost.flac"))
+    scene.remember()
+    assert faulty.buckets
+    assert counts(scene.run(storage={"sample_size": 1, "root": "s3://veza"}))["marked_failed"] == len(GHOSTS) + 1
+    scene.assert_all_is_well()
 
 
 def test_a_store_that_is_down_costs_its_rows_only(scene: Scene, store: Store, real: str) -> None:
