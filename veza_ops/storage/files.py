@@ -107,6 +107,9 @@ class Files:
         """Those of `areas` and `buckets` where nothing follows from what is seen, and why."""
         listed = self._lookers.run(lambda bucket, _: self.objects.why_unusable(bucket.folder), buckets)
         refused = {bucket: why for bucket, found in listed if (why := self._no_answer if found is None else found)}
+        for bucket, found in listed:
+            if found is None:
+                self.objects.given_up(bucket.folder)
         for bucket in set(buckets) - refused.keys():
             self.layout.reveal_in(bucket.folder)
         targets = set(self.layout.targets.values())

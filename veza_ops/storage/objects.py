@@ -148,15 +148,18 @@ class Objects:
         last: str | None = after
         while last is not None:  # a listing that was cut short goes on where it ended
             before, last = last, None
-            for page in self._listed(bucket, prefix, before):
+            for listed in self._listed(bucket, prefix, before):
+                # The mark of a folder comes behind its own name without the slash.
+                page = [each for each in listed if before == after or each["path"] != before.rstrip("/")]
                 for each in page:
                     if not order.has_next(each["path"], may_be_folder=not each["size"]):
                         raise StoreError(
                             f"the listing of {quoted(S3 + bucket)} repeats itself, or is in no order of keys; or one "
                             "of them begins or ends with a slash"
                         )
-                last = order.last
-                yield page
+                if page:
+                    last = order.last
+                    yield page
 
     def _listed(self, bucket: str, prefix: str, after: str) -> Iterator[Sequence[ObjectMeta]]:
         import obstore  # noqa: PLC0415 - only where there are objects

@@ -56,6 +56,11 @@ class Found:
 class Task:
     """Something to ask of storage."""
 
+    @property
+    def where(self) -> str:
+        """The folder that it is about."""
+        raise NotImplementedError
+
     def do(self, patience: Patience, beat: Beat) -> Found:
         """Ask it, and say what came of it; errors of storage are an answer as well."""
         raise NotImplementedError
@@ -69,6 +74,11 @@ class Read(Task):
     path: str
     is_too_much: bool = False
     """Whether it is known to be too large or too slow for it."""
+
+    @property
+    def where(self) -> str:
+        """The folder itself."""
+        return self.path
 
     def do(self, patience: Patience, beat: Beat) -> Found:
         """Read it, and compare what it holds with what is wanted in it."""
@@ -108,6 +118,11 @@ class Ask(Task):
     is_last: bool = False
     """Whether nothing else is asked before they are called missing."""
 
+    @property
+    def where(self) -> str:
+        """The folder that they are wanted in."""
+        return self.wanted.folder
+
     def do(self, patience: Patience, beat: Beat) -> Found:
         """Ask for each; what isn't there stays unsaid."""
         found = Found()
@@ -127,6 +142,11 @@ class AskSpellings(Task):
     wanted: Wanted
     names: Sequence[str]
     folder: str
+
+    @property
+    def where(self) -> str:
+        """The folder that they are asked for in."""
+        return self.folder
 
     def do(self, patience: Patience, beat: Beat) -> Found:
         """Ask for each until something is there."""
@@ -153,6 +173,11 @@ class AskFolders(Task):
     node: Node
     names: Sequence[str]
     folder: str
+
+    @property
+    def where(self) -> str:
+        """The folder that they are asked for in."""
+        return self.folder
 
     def do(self, patience: Patience, beat: Beat) -> Found:
         """Ask for each; what is there is to be read."""

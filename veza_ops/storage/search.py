@@ -91,8 +91,7 @@ class Search:
     def _take(self, task: Task, found: Found | None) -> Iterator[Task]:
         """Note what a task came to; what is to be asked next."""
         if found is None:
-            path = task.path if isinstance(task, Read) else task.wanted.folder if isinstance(task, Ask) else ""
-            self.backend(path).given_up(path)
+            self.backend(task.where).given_up(task.where)
             found = Found(failed=self._no_answer)
             if isinstance(task, Ask | AskSpellings):
                 found.looks = [(task.wanted, name, unverifiable(self._no_answer)) for name in task.names]

@@ -2144,6 +2144,13 @@ GUARDS = [
         f"{ODD} -k cut_short",
     ),
     Guard(
+        "the mark of a folder ends a listing as well",
+        "storage/objects.py",
+        ' or each["path"] != before.rstrip("/")]\n',
+        ' or each["path"]]\n',
+        f"{ODD} -k mark_of_a_folder",
+    ),
+    Guard(
         "uploads in parts of what is like a key count too",
         "storage/reading.py",
         "is_last=patience.is_last",
@@ -2167,7 +2174,7 @@ GUARDS = [
     Guard(
         "what trickles is soon asked no more",
         "storage/search.py",
-        "            self.backend(path).given_up(path)\n",
+        "            self.backend(task.where).given_up(task.where)\n",
         "",
         f"{ODD} -k trickles",
     ),

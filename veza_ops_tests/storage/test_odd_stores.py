@@ -106,6 +106,21 @@ def test_a_listing_that_is_cut_short_goes_on_where_it_ended(faulty: FaultyStore)
     assert said(GHOST)[0] == "missing"
 
 
+@pytest.mark.parametrize("last", ["tracks/zz/", "zz/", "tracks/"])
+def test_the_mark_of_a_folder_ends_a_listing_as_well(faulty: FaultyStore, last: str) -> None:
+    faulty.buckets["veza"][last] = b""
+    assert [said(GHOST)[0], said("s3://veza/Tracks/song.flac")[0]] == ["missing", "unverifiable"]
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_folder_that_was_emptied_costs_nothing(store: Store, bucket: str) -> None:
+    store.put(bucket, "tracks/song.flac")
+    store.put(bucket, "zz/last.flac")
+    store.put(bucket, "tracks/zz/")
+    store.delete(bucket, "zz/last.flac")
+    assert [said(f"s3://{bucket}/{key}")[0] for key in (KEY, "zz/last.flac")] == ["missing", "missing"]
+
+
 # -- uploads under way ----------------------------------------------------------------------------------------------
 
 
