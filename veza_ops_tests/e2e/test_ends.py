@@ -38,7 +38,7 @@ def test_no_step_is_tried_again_by_a_policy_of_its_own() -> None:
     """Dagster would follow it also when somebody ends the run."""
     jobs = [defs.resolve_job_def(name) for name in (JOB, UNDO, "audit_track_files", "prune_history")]
     steps = [node.definition for job in jobs for node in job.nodes]
-    assert len(steps) == 11
+    assert len(steps) == 12
     assert not [step.name for step in steps if not isinstance(step, dg.OpDefinition) or step.retry_policy]
 
 
