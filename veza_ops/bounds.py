@@ -49,8 +49,13 @@ class Lookers:
     timeout_seconds: float = 30.0
     """A task that storage doesn't answer for this long is given up."""
 
-    def run(self, do: Callable[[Task, Beat], Result], tasks: Sequence[Task]) -> list[tuple[Task, Result | None]]:
-        """Do all `tasks`; each with its result, or None for one that was given up.
+    def run(
+        self,
+        do: Callable[[Task, Beat], Result],
+        tasks: Sequence[Task],
+        given_up: Callable[[Task], object] = lambda _: None,
+    ) -> list[tuple[Task, Result | None]]:
+        """Do all `tasks`; each with its result, or None for one that was given up, of which `given_up` is told at once.
 
         A thread that hangs takes its own task with it and no other. Once ten times `threads` of them have, what is
         still undone is given up as well. A mistake in a task is raised.
@@ -63,10 +68,11 @@ class Lookers:
             while not looker.beat.is_given_up and (number := next(numbers, None)) is not None:
                 looker.beat.began = time.monotonic()
                 looker.beat()
+                looker.number = number
                 results[number] = do(tasks[number], looker.beat)
 
         lookers = _started(work, 1, at_least=1) if tasks else []
-        given_up = 0
+        lost = 0
         try:
             while lookers:
                 worked, began = lookers[0].beat.worked_seconds, time.monotonic()
@@ -77,11 +83,12 @@ class Lookers:
                 for looker in over:
                     if looker.error is not None:
                         raise looker.error
-                given_up += len(hung)
+                lost += len(hung)
                 for looker in hung:
                     looker.beat.is_given_up = True
+                    given_up(tasks[looker.number])
                 lookers = [looker for looker in lookers if looker not in hung | over]
-                most = min(self.threads if given_up < 10 * self.threads else 0, len(lookers) + length_hint(numbers))
+                most = min(self.threads if lost < 10 * self.threads else 0, len(lookers) + length_hint(numbers))
                 if waited > _TICK_SECONDS / 2 or not lookers:
                     lookers += _started(work, most - len(lookers), at_least=0 if lookers else min(most, 1))
         finally:
@@ -98,6 +105,8 @@ class _Looker(threading.Thread):
         self._work = work
         self.beat = Beat()
         self.error: Exception | None = None
+        self.number = 0
+        """Of the task that it is at."""
         self.start()
 
     def run(self) -> None:

@@ -56,7 +56,7 @@ class Search:
         tops = self._lay_out(wanted)
         tasks: list[Task] = [Read(node, top, top in self.singly) for top, node in tops.items()]
         while tasks:
-            done = self.lookers.run(lambda task, beat: task.do(self._patience, beat), tasks)
+            done = self._run(tasks)
             tasks = [further for task, found in done for further in self._take(task, found)]
         for each in wanted:
             self._judge(each, tops[each.top])
@@ -91,7 +91,6 @@ class Search:
     def _take(self, task: Task, found: Found | None) -> Iterator[Task]:
         """Note what a task came to; what is to be asked next."""
         if found is None:
-            self.backend(task.where).given_up(task.where)
             found = Found(failed=self._no_answer)
             if isinstance(task, Ask | AskSpellings):
                 found.looks = [(task.wanted, name, unverifiable(self._no_answer)) for name in task.names]
@@ -138,9 +137,16 @@ class Search:
             yield from (AskFolders(child, [os.path.basename(below)], path) for child, below in children)
 
     def _ask(self, tasks: Iterable[Task]) -> None:
-        for task, found in self.lookers.run(lambda task, beat: task.do(self._patience, beat), list(tasks)):
+        for task, found in self._run(list(tasks)):
             for _ in self._take(task, found):
                 pass
+
+    def _run(self, tasks: Sequence[Task]) -> list[tuple[Task, Found | None]]:
+        return self.lookers.run(
+            lambda task, beat: task.do(self._patience, beat),
+            tasks,
+            lambda task: self.backend(task.where).given_up(task.where),
+        )
 
     def _again(self, wanted: Wanted) -> Iterator[Task]:
         """Names that the system may know better than the list: in another case on a disk that cares for none."""

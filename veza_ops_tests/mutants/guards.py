@@ -291,7 +291,7 @@ GUARDS = [
         "a look that hangs costs itself alone",
         "bounds.py",
         "            if waited > _TICK_SECONDS / 2 or not lookers:\n",
-        "            if waited > _TICK_SECONDS / 2 and not given_up:\n",
+        "            if waited > _TICK_SECONDS / 2 and not lost:\n",
         f"{MANY} --timeout 60",
     ),
     Guard(
@@ -2174,7 +2174,7 @@ GUARDS = [
     Guard(
         "what trickles is soon asked no more",
         "storage/search.py",
-        "            self.backend(task.where).given_up(task.where)\n",
+        "            lambda task: self.backend(task.where).given_up(task.where),\n",
         "",
         f"{ODD} -k trickles",
     ),
@@ -2417,20 +2417,6 @@ GUARDS = [
         "isinstance(error, BaseError | OSError | ValueError)",
         "isinstance(error, BaseError | FileNotFoundError | ValueError)",
         f"{KEPT_IN_BUCKETS} -k whoever_reads",
-    ),
-    Guard(
-        "in a large library the tracks in buckets are asked for too",
-        "witnesses.py",
-        "        areas = {**others, **areas}\n",
-        "        areas = others\n",
-        f"{BUCKETS} -k large_library",
-    ),
-    Guard(
-        "the slashes of an address are no untidy path",
-        "witnesses.py",
-        "(?<!s3:)//",
-        "//",
-        f"{BUCKETS} -k large_library",
     ),
     Guard(
         "plain keys are proven by their own among many paths of disks",
