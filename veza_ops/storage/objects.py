@@ -131,9 +131,9 @@ class Objects:
         apart, and whether it is in the region and listable for whoever asks.
         """
         try:
-            is_empty = next(self.pages(keys.parts(address)[0]), None) is None
+            is_empty = next(self._listed(keys.parts(address)[0], "", ""), None) is None
         except StoreError as error:
-            return str(error)
+            return "" if error.is_odd_key else str(error)  # there is such a key, then
         # What isn't a store at all may answer a listing with a page in which nothing is listed.
         return f"{quoted(address)} lists no object at all, so nothing follows from it" if is_empty else ""
 

@@ -191,6 +191,15 @@ def test_trouble_with_a_store_at_any_moment_takes_no_good_track_with_it(
         assert_only_the_disk_was_done(scene, result, "veza")
 
 
+@pytest.mark.parametrize("odd", ["other//odd.flac", "zz/"])
+def test_an_odd_key_in_a_bucket_costs_no_ghost_elsewhere_in_it(scene: Scene, faulty: FaultyStore, odd: str) -> None:
+    faulty.buckets["veza"][odd] = b""
+    result = scene.run()
+    reasons = unverifiable_reasons(result)
+    assert {path for path in reasons if path.startswith("s3://veza/uploads")} == set()
+    scene.assert_no_good_track_changed()
+
+
 def test_a_store_without_the_files_of_playable_tracks_is_refused(scene: Scene, faulty: FaultyStore) -> None:
     faulty.buckets["veza"].clear()
     faulty.buckets["veza"]["something/else"] = b""
