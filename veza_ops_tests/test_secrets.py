@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from veza_ops import text
 from veza_ops.definitions import build_defs
 from veza_ops.steps import plain_failures
 from veza_ops.text import brief, hidden, keep_secret, quoted, reveal, shown
@@ -18,17 +17,6 @@ WORD = "s3cr3t-w0rd"
 ADDRESS = f"postgresql://veza:{WORD}@db.example/veza"
 PATH = f"/proc/{WORD}//of/nobody"
 VARIABLE = {"env": "SOMETHING_ELSE"}
-
-
-@pytest.fixture(autouse=True)
-def nothing_known() -> Iterator[None]:
-    """What one test keeps is no secret of the next."""
-    known = text._secrets.copy(), text._revealed.copy()  # noqa: SLF001 - there is no other way to forget
-    yield
-    text._secrets.clear()  # noqa: SLF001
-    text._revealed.clear()  # noqa: SLF001
-    text._secrets.update(known[0])  # noqa: SLF001
-    text._revealed.update(known[1])  # noqa: SLF001
 
 
 # -- texts ----------------------------------------------------------------------------------------------------------
