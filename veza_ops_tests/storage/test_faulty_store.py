@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,12 +21,9 @@ KEY = "song.flac"
 
 
 @pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
-    with faulty_store("veza") as faulty:
-        faulty.buckets["veza"][KEY] = b"music"
-        for name, value in faulty.environment.items():
-            monkeypatch.setenv(name, value)
-        yield faulty
+def faulty(faulty: FaultyStore) -> FaultyStore:
+    faulty.buckets["veza"][KEY] = b"music"
+    return faulty
 
 
 def opened(bucket: str = "veza") -> S3Store:

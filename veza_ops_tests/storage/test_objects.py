@@ -15,7 +15,7 @@ from veza_ops.storage.look import Area, Look, Verdict
 from veza_ops.storage.proof import Known, Sample, Witnesses
 from veza_ops.text import keep_secret
 from veza_ops_tests import store_faults as faults
-from veza_ops_tests.faulty_store import FaultyStore, faulty_store
+from veza_ops_tests.faulty_store import FaultyStore
 from veza_ops_tests.store_faults import Fault, Request
 
 SONG = "tracks/song.flac"
@@ -286,12 +286,9 @@ def test_a_bucket_that_is_not_there_is_refused_though_each_key_in_it_is_not_ther
 
 
 @pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
-    with faulty_store("veza") as faulty:
-        faulty.buckets["veza"][SONG] = b"music"
-        for name, value in faulty.environment.items():
-            monkeypatch.setenv(name, value)
-        yield faulty
+def faulty(faulty: FaultyStore) -> FaultyStore:
+    faulty.buckets["veza"][SONG] = b"music"
+    return faulty
 
 
 def heads(request: Request) -> bool:

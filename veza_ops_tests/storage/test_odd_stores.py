@@ -1,7 +1,7 @@
 """Whoever listens at the address may be no store, half of one, or one with habits of its own."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ from veza_ops.storage.proof import Sample
 from veza_ops.storage.store import store_of
 from veza_ops.storage.uploads import Uploads
 from veza_ops_tests import store_faults as faults
-from veza_ops_tests.faulty_store import FaultyStore, faulty_store
+from veza_ops_tests.faulty_store import FaultyStore
 from veza_ops_tests.store_faults import Answer, Fault, Request
 
 KEY = "tracks/ghost.flac"
@@ -28,12 +28,9 @@ def said(address: str, *, again: bool = True, layout: Layout | None = None, seco
 
 
 @pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
-    with faulty_store("veza") as faulty:
-        faulty.buckets["veza"]["tracks/song.flac"] = b"music"
-        for name, value in faulty.environment.items():
-            monkeypatch.setenv(name, value)
-        yield faulty
+def faulty(faulty: FaultyStore) -> FaultyStore:
+    faulty.buckets["veza"]["tracks/song.flac"] = b"music"
+    return faulty
 
 
 def lists(request: Request) -> bool:

@@ -1,6 +1,6 @@
 """Storms on an object store: it is down, its bucket is gone, its login is revoked, an upload ends in mid-run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -8,7 +8,7 @@ import pytest
 
 from demo.store import IDENTITIES, Store
 from veza_ops_tests import store_faults as faults
-from veza_ops_tests.faulty_store import FaultyStore, faulty_store
+from veza_ops_tests.faulty_store import FaultyStore
 from veza_ops_tests.library import Id, counts, run_job
 from veza_ops_tests.storms.scene import (
     AFTER_LAST_PROOF,
@@ -48,14 +48,11 @@ def real(scene: Scene, store: Store, bucket: str, aws: None) -> str:  # noqa: AR
 
 
 @pytest.fixture
-def faulty(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
+def faulty(scene: Scene, faulty: FaultyStore) -> FaultyStore:
     """A store that can be told to answer wrongly, with tracks in its bucket."""
-    with faulty_store("veza") as faulty:
-        faulty.buckets["veza"].update(dict.fromkeys((*PLAYABLE, SLOW), b"music"))
-        for name, value in faulty.environment.items():
-            monkeypatch.setenv(name, value)
-        settle(scene, "veza")
-        yield faulty
+    faulty.buckets["veza"].update(dict.fromkeys((*PLAYABLE, SLOW), b"music"))
+    settle(scene, "veza")
+    return faulty
 
 
 def assert_only_the_disk_was_done(scene: Scene, result: dg.ExecuteInProcessResult, bucket: str) -> None:
