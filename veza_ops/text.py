@@ -14,9 +14,13 @@ _SHORTEST = 4
 """A secret of fewer characters isn't looked for, or it would be found in every other word."""
 
 _WORD = re.compile(r"\S+")
-_PASSWORD = re.compile(r"(?i)(?<=[?&])((?:ssl)?password=)[^\s&]+")
+_IN_QUERY = re.compile(
+    r"(?i)(?<=[?&])((?:(?:ssl)?password|(?:x-amz-|x-goog-)?(?:signature|credential|security-token)|sig|awsaccesskeyid)=)"
+    r"[^\s&]+"
+)
+"""In the query of an address, or of its end: a password, or by what somebody signed it for whoever has it."""
 _PASSWORD_OF_LIBPQ = re.compile(r"(?i)(?<!\S)((?:ssl)?password *= *)('(?:[^'\\]|\\.)*'|\S+)")
-"""The option of PostgreSQL's addresses, in both of their forms."""
+"""The option of PostgreSQL's addresses in its other form."""
 
 _SCHEMES = (
     *("postgresql", "postgres", "mysql", "mariadb", "sqlite", "mssql", "oracle", "redis"),
@@ -80,8 +84,6 @@ def _login(word: str) -> slice | None:
 
 def _without_login(word: re.Match[str]) -> str:
     text = word[0]
-    if "://" in text and "=" in text:
-        text = _PASSWORD.sub(rf"\1{HIDDEN}", text)
     span = _login(text)
     return text if span is None else f"{text[: span.start]}{HIDDEN}{text[span.stop :]}"
 
@@ -107,7 +109,9 @@ def hidden(text: str) -> str:
         text = text.replace(secret, HIDDEN)
     if ":/" in text:
         text = _WORD.sub(_without_login, text)
-    return _PASSWORD_OF_LIBPQ.sub(rf"\1{HIDDEN}", text) if "=" in text else text
+    if "=" in text:
+        text = _PASSWORD_OF_LIBPQ.sub(rf"\1{HIDDEN}", _IN_QUERY.sub(rf"\1{HIDDEN}", text))
+    return text
 
 
 def shown(text: str, longest: int | None = None) -> str:

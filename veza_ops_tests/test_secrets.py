@@ -59,6 +59,24 @@ def test_an_ordinary_path_is_shown_as_it_is(path: str) -> None:
     assert shown(path) == brief(path) == path
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"a.flac?X-Amz-Date=1&X-Amz-Signature={WORD}",
+        f"a.flac?X-Amz-Security-Token={WORD}&X-Amz-Date=1",
+        f"a.flac?X-Amz-Credential={WORD}/20261127/eu/s3/aws4_request",
+        f"a.flac?X-Goog-Signature={WORD}",
+        f"a.flac?AWSAccessKeyId={WORD}&Signature={WORD}",
+        f"a.flac?sv=1&sig={WORD}",
+    ],
+)
+def test_what_an_address_is_signed_with_is_known_anywhere(name: str) -> None:
+    for path in (name, f"s3://veza/tracks/{name}", f"https://veza.example/{name}", f"no file at /srv/{name}"):
+        for way in (shown, quoted, brief, hidden):
+            assert WORD not in way(path)
+            assert "a.flac?" in way(path)
+
+
 def test_what_could_forge_a_line_of_a_log_is_escaped() -> None:
     assert shown("a\nb\r\x1b[2K\u2028\u202e\x00\u200b") == r"a\nb\r\x1b[2K\u2028\u202e\x00\u200b"
 

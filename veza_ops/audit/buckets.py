@@ -21,7 +21,7 @@ from veza_ops.storage import keys
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import S3, Look
-from veza_ops.storage.objects import by_bytes, by_folder
+from veza_ops.storage.order import by_bytes, by_folder
 from veza_ops.storage.proof import Proof
 from veza_ops.storage.store import StoreError
 from veza_ops.storage.walk import Stored
@@ -220,7 +220,8 @@ class _Place:
         try:
             for item in items:
                 self._take(stretch, groups, item)
-                if len(stretch.unnamed) >= self._audit.page_size or len(stretch.unlisted) >= _CANDIDATES:
+                # However little there is to be told: whoever takes the part may have no more time.
+                if stretch.walked >= self._audit.page_size or len(stretch.unlisted) >= _CANDIDATES:
                     part = self._judged(stretch, listing)
                     stretch = _Stretch()
                     yield part

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from veza_ops.bounds import each_within, within
 from veza_ops.storage import keys
 from veza_ops.storage.files import Files
-from veza_ops.storage.objects import by_bytes, by_folder
+from veza_ops.storage.order import by_bytes, by_folder
 from veza_ops.storage.store import StoreError
 from veza_ops.storage.uploads import Upload
 from veza_ops.text import quoted
@@ -76,8 +76,11 @@ class Listing:
         self._is_over = False
 
     def order(self) -> Callable[[str], str]:
-        """What the keys are sorted by. To be asked first. Raises StoreError."""
-        if self._ask(lambda: self._files.objects.lists_by_folder(self._bucket, self._prefix)):
+        """What the keys are sorted by. To be asked first. Raises StoreError, also for a key that can't be."""
+        objects = self._files.objects
+        if not self._prefix and self._ask(lambda: objects.has_slash_in_front(self._bucket)):
+            raise StoreError(f"{quoted(self._where)} holds a key that begins with a slash, which is listed without it")
+        if self._ask(lambda: objects.lists_by_folder(self._bucket, self._prefix)):
             self._sorted_by = by_folder
         return self._sorted_by
 

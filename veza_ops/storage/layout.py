@@ -31,13 +31,18 @@ class Layout:
     path_map: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises ConfigurationError for a root or a prefix that is not absolute, or mapped twice."""
+        """Raises ConfigurationError for a root or a prefix that is not absolute, or mapped twice, or an address."""
         for target in filter(_is_address, (self.root, *self.path_map.values())):
             keys.require_literal(target)
         if self.root and not os.path.isabs(self.root) and not _is_address(self.root):
             raise ConfigurationError(
                 f"The storage root {quoted(self.root)} is relative, so it means another folder in every process. "
                 "Give VEZA_STORAGE_ROOT (or storage.root) as an absolute path."
+            )
+        if address := next(filter(_SCHEME.match, self.path_map), ""):
+            raise ConfigurationError(
+                f"The prefix {quoted(address)} in storage.path_map is an address, and only paths are mapped. Give rows "
+                "the address where their file is now, and take the prefix out."
             )
         on_disk = {prefix: target for prefix, target in self.path_map.items() if not _is_address(target)}
         for prefix in (*on_disk.keys(), *on_disk.values()):

@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from veza_ops.storage import keys
 from veza_ops.storage.backend import Regular, just_written
+from veza_ops.storage.client import client_of
 from veza_ops.storage.look import PRESENT, S3, Device, Look, unverifiable
+from veza_ops.storage.order import Order
+from veza_ops.storage.pages import PAGE, Pages
 from veza_ops.storage.store import StoreError, is_of_a_library, refusal, store_of
 from veza_ops.storage.uploads import Upload, Uploads
 from veza_ops.text import quoted
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-PAGE = 1000
-"""Keys that a store lists in one answer."""
 _LAST = "\U0010ffff"
 """Sorts behind all that a key can go on with."""
 _PATIENCE, _TROUBLE = 3, 0.05
@@ -64,7 +65,7 @@ class Objects:
     asks_first: bool = True
     """One request tells of one key, and a listing is only needed for those that aren't there."""
     _stores: dict[str, S3Store] = field(default_factory=dict)
-    _uploads: dict[str, Uploads] = field(default_factory=dict)
+    _clients: dict[str, Any] = field(default_factory=dict)
     _unanswered: dict[str, float] = field(default_factory=dict)
     """How often each bucket gave no answer, one time after the other."""
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
@@ -83,7 +84,7 @@ class Objects:
         """The same right before a file is called missing: a key that isn't there may be about to come."""
         bucket, key = keys.parts(path)
         try:
-            doubt = self._ask(bucket, lambda store: self._uploads_of(bucket, store).why_unsure(key))
+            doubt = self._ask(bucket, lambda store: Uploads(bucket, self._client(bucket, store)).why_unsure(key))
         except StoreError as error:
             return unverifiable(str(error))
         return None if doubt is None else unverifiable(doubt) if doubt else PRESENT
@@ -145,38 +146,51 @@ class Objects:
         that is in neither order, as one is that repeats itself.
         """
         order = Order(after)
-        last: str | None = after
-        while last is not None:  # a listing that was cut short goes on where it ended
-            before, last = last, None
-            for listed in self._listed(bucket, prefix, before):
-                # The mark of a folder comes behind its own name without the slash.
-                page = [each for each in listed if before == after or each["path"] != before.rstrip("/")]
-                for each in page:
-                    if not order.has_next(each["path"], may_be_folder=not each["size"]):
-                        raise StoreError(
-                            f"the listing of {quoted(S3 + bucket)} repeats itself, or is in no order of keys; or one "
-                            "of them begins or ends with a slash"
-                        )
-                if page:
-                    last = order.last
-                    yield page
+        for page in self._listed(bucket, prefix, after):
+            for each in page:
+                if not order.has_next(each["path"], may_be_folder=not each["size"]):
+                    raise StoreError(
+                        f"the listing of {quoted(S3 + bucket)} repeats itself, or is in no order of keys; or one "
+                        "of them begins or ends with a slash"
+                    )
+            yield page
 
     def _listed(self, bucket: str, prefix: str, after: str) -> Iterator[Sequence[ObjectMeta]]:
+        """The same in any order. A listing that was cut short goes on where it ended."""
+        is_over = False
+        while not is_over:
+            for page in self._quickly(bucket, prefix, after):
+                if page:
+                    after = page[-1]["path"]
+                    yield page
+            if page := self._following(bucket, prefix, after):
+                after = page[-1]["path"]
+                yield page
+            is_over = not page
+
+    def _quickly(self, bucket: str, prefix: str, after: str) -> Iterator[Sequence[ObjectMeta]]:
         import obstore  # noqa: PLC0415 - only where there are objects
 
         listing = self._ask(
             bucket, lambda store: obstore.list(store, prefix or None, offset=after or None, chunk_size=PAGE)
         )
         while page := self._ask(bucket, lambda _: next(listing, None)):
+            # The mark of a folder comes behind its own name without the slash.
+            yield [each for each in page if each["path"] != after]
+
+    def _following(self, bucket: str, prefix: str, after: str) -> Sequence[ObjectMeta]:
+        """The next page, which is empty at the end only."""
+        return self._ask(bucket, lambda store: Pages(bucket, self._client(bucket, store)).following(prefix, after))
+
+    def names(self, bucket: str, prefix: str) -> Iterator[list[str]]:
+        """What is right below a prefix, without a listing of what is further down, page by page. Raises StoreError."""
+        pages = self._ask(bucket, lambda store: Pages(bucket, self._client(bucket, store)).right_below(prefix))
+        while (page := self._ask(bucket, lambda _: next(pages, None))) is not None:
             yield page
 
-    def names(self, bucket: str, prefix: str) -> list[str]:
-        """What is right below a prefix, without a listing of what is further down. Raises StoreError."""
-        import obstore  # noqa: PLC0415 - the same
-
-        found = self._ask(bucket, lambda store: obstore.list_with_delimiter(store, prefix or None))
-        paths = [*(each["path"] for each in found["objects"]), *found["common_prefixes"]]
-        return [path[len(prefix) :] for path in paths if len(path) > len(prefix)]
+    def has_slash_in_front(self, bucket: str) -> bool:
+        """Whether a key begins with a slash, which no listing here shows. Raises StoreError."""
+        return self._ask(bucket, lambda store: Pages(bucket, self._client(bucket, store)).has_slash_in_front())
 
     def lists_by_folder(self, bucket: str, prefix: str = "") -> bool:
         """Whether the store lists folder by folder, as SeaweedFS does: what is in ``a/`` before ``a-b``.
@@ -195,13 +209,13 @@ class Objects:
 
     def uploads(self, bucket: str, prefix: str = "") -> Iterator[Upload]:
         """The uploads in parts that nobody has completed. Raises StoreError."""
-        begun = self._ask(bucket, lambda store: self._uploads_of(bucket, store).begun(prefix))
+        begun = self._ask(bucket, lambda store: Uploads(bucket, self._client(bucket, store)).begun(prefix))
         while upload := self._ask(bucket, lambda _: next(begun, None)):
             yield upload
 
     def uploads_right_below(self, bucket: str, prefix: str) -> Iterator[tuple[list[Upload], list[str]]]:
         """Those right below a prefix, and the prefixes of those further down, page by page. Raises StoreError."""
-        pages = self._ask(bucket, lambda store: self._uploads_of(bucket, store).right_below(prefix))
+        pages = self._ask(bucket, lambda store: Uploads(bucket, self._client(bucket, store)).right_below(prefix))
         while (page := self._ask(bucket, lambda _: next(pages, None))) is not None:
             yield page
 
@@ -240,11 +254,11 @@ class Objects:
             self._stores[bucket] = store_of(bucket, self.timeout_seconds, max_retries=2)
         return self._stores[bucket]
 
-    def _uploads_of(self, bucket: str, store: S3Store) -> Uploads:
+    def _client(self, bucket: str, store: S3Store) -> Any:
         with self._one_at_a_time:  # sessions of boto3 may not be made by several threads at once
-            if bucket not in self._uploads:
-                self._uploads[bucket] = Uploads.of(bucket, store, self.requests, self.timeout_seconds)
-        return self._uploads[bucket]
+            if bucket not in self._clients:
+                self._clients[bucket] = client_of(bucket, store, self.requests, self.timeout_seconds)
+        return self._clients[bucket]
 
 
 def _object(head: Callable[[S3Store, str], ObjectMeta], store: S3Store, key: str) -> ObjectMeta | None:
@@ -253,35 +267,6 @@ def _object(head: Callable[[S3Store, str], ObjectMeta], store: S3Store, key: str
         return head(store, key)
     except FileNotFoundError:
         return None
-
-
-def by_bytes(key: str) -> str:
-    """What keys are sorted by where a store lists them by their bytes, as AWS does."""
-    return key
-
-
-def by_folder(key: str) -> str:
-    """And where it lists folder by folder, as SeaweedFS does: all of ``a/`` before ``a-b``."""
-    return key.replace("/", "\1")
-
-
-@dataclass
-class Order:
-    """In which of the two orders a store lists keys."""
-
-    last: str = ""
-    is_by_bytes: bool = True
-    is_by_folder: bool = True
-
-    def has_next(self, key: str, *, may_be_folder: bool) -> bool:
-        """Whether `key` may follow the last one in at least one order. That of a folder came without its slash."""
-        last = self.last
-        if key <= last and may_be_folder and f"{key}/" > last:
-            key += "/"
-        self.is_by_bytes = self.is_by_bytes and key > last
-        self.is_by_folder = self.is_by_folder and by_folder(key) > by_folder(last)
-        self.last = key
-        return self.is_by_bytes or self.is_by_folder
 
 
 class Prefix:
@@ -298,9 +283,12 @@ class Prefix:
         """The same."""
 
     def __iter__(self) -> Iterator[list[Item]]:
-        """What there is, page by page; where a whole page is below a further prefix, the rest of that is skipped."""
+        """What there is, page by page; where a whole page is below a further prefix, the rest of that is skipped.
+
+        What is under way comes first: if it is completed meanwhile, it is among the objects then.
+        """
         is_there = not self._prefix
-        for names in chain(self._listed(), self._under_way() if self._with_uploads else ()):
+        for names in chain(self._under_way() if self._with_uploads else (), self._listed()):
             is_there = True
             yield [Item(name) for name in dict.fromkeys(names) if name]
         if not is_there:
@@ -317,7 +305,7 @@ class Prefix:
                     yield names
                     deep += names[-1] in self._prefixes
                     if deep > _DEEP:
-                        yield self._objects.names(self._bucket, self._prefix)
+                        yield from self._objects.names(self._bucket, self._prefix)
                         return
                     if len(page) >= PAGE and len(set(names)) == 1 and names[0] in self._prefixes:
                         after = f"{self._prefix}{names[0]}/{_LAST}"
@@ -325,7 +313,7 @@ class Prefix:
             except StoreError as error:
                 if not error.is_odd_key:
                     raise
-                yield self._objects.names(self._bucket, self._prefix)  # the odd one may be further down
+                yield from self._objects.names(self._bucket, self._prefix)  # the odd one may be further down
 
     def _under_way(self) -> Iterator[list[str]]:
         for uploads, prefixes in self._objects.uploads_right_below(self._bucket, self._prefix):

@@ -6,6 +6,7 @@ they hold addresses, and whatever a store likes to send.
 
 from __future__ import annotations  # so that the loading of obstore waits until there is a bucket
 
+import os
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,25 @@ if TYPE_CHECKING:
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
+_KEY = re.compile(r"(https?://[^\s/]+(?:/latest/(?:api|meta-data)(?=/))?)\S*")
 NOT_FOUND = 404
+_TRIMMED = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+)
 
 TO_READ = "let them have s3:GetObject and s3:ListBucket; without the latter, every key that isn't there answers so"
 """The rights that looks need."""
 
+ODD_KEY = "{where} holds a key with //, . or control characters, which makes its listing fail"
 _ELSEWHERE = "{where} is in another region{told}: set AWS_REGION, or AWS_ENDPOINT_URL, to its own"
 _DENIED = "access is denied{told}: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and {rights}"
 _BY_WORDS = {
     r"InvalidUri|builder error": "AWS_ENDPOINT_URL is no address, or AWS_PROXY_URL: give it one such as https://HOST:PORT",
     r"Could not parse path": "that can't be the name of a file: check the address",
-    r"^InvalidPathError": "{where} holds a key with //, . or control characters, which makes its listing fail",
+    r"^InvalidPathError": ODD_KEY,
+    r"^(ProfileNotFound|\w*Config\w*|Invalid(Region|DefaultsMode|MaxRetry|IMDS|\w*Mode)\w*) ": "an AWS_* variable "
+    "holds what can't be used ({kind}): mend it, or take it away",
     r"Missing \w*Key|/latest/(api|meta-data)/|^NoCredentials": "no login is set: give AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or this machine a role",
     r"without LOCATION": _ELSEWHERE,
@@ -33,6 +42,9 @@ _BY_WORDS = {
 }
 """What is wrong, by what a library says: of some errors, there is no other sign."""
 _BY_ANSWER = {
+    r"RequestTimeTooSkewed": "this machine's clock is not the store's{told}: set it",
+    r"ExpiredToken": "the login has expired{told}: renew AWS_SESSION_TOKEN and the keys with it",
+    r"^429": "the store takes no more questions for now{told}: let fewer be asked at once (storage.max_threads)",
     r"NoSuchBucket|^404": "there is no bucket {where}: make it, or check its name and AWS_ENDPOINT_URL",
     r"^30[17]|AuthorizationHeaderMalformed|IllegalLocation|PermanentRedirect": _ELSEWHERE,
     r"^40[13]": _DENIED,
@@ -61,10 +73,14 @@ class StoreError(OSError):
 def store_of(bucket: str, seconds: float, *, max_retries: int) -> S3Store:
     """A bucket as the ``AWS_*`` variables say, where a question is answered or given up within `seconds`.
 
-    Another try begins within the first 60 % of that time, and each ends after a third.
+    Another try begins within the first 60 % of that time, and each ends after a third. Raises StoreError for a setting
+    with space around it, as one from a file has: no library says what is wrong then.
     """
     from obstore.store import S3Store  # noqa: PLC0415 - see above
 
+    for name in _TRIMMED:
+        if (value := os.environ.get(name, "")) != value.strip():
+            raise StoreError(f"{name} begins or ends with a space or a new line: take it away")
     # As `client_options`, these would replace what the environment says of proxies and certificates.
     client: dict[str, Any] = {
         "allow_http": True,  # an endpoint that says http:// means it
@@ -95,10 +111,13 @@ def refusal(error: BaseException, where: str, rights: str = TO_READ) -> StoreErr
     """What an `error` of obstore or boto3 means for the bucket `where`, of which the `rights` are needed."""
     status, code = told(error)
     answer = f"{status or ''} {code}".strip()
-    said = f"{type(error).__name__} {error}".partition("Debug source")[0]
+    # But for what was asked for, which may be named like a sign.
+    said = _KEY.sub(r"\1 ", f"{type(error).__name__} {error}".partition("Debug source")[0])
     meanings = [words for sign, words in _BY_WORDS.items() if re.search(sign, said)]
     meanings += [words for sign, words in _BY_ANSWER.items() if re.search(sign, answer)]
-    words = next(iter(meanings), _NO_ANSWER).format(where=where, told=f" ({answer})" if answer else "", rights=rights)
+    words = next(iter(meanings), _NO_ANSWER).format(
+        where=where, told=f" ({answer})" if answer else "", rights=rights, kind=type(error).__name__
+    )
     return StoreError(
         words,
         is_answer=0 < status < 500 and status != 429,  # noqa: PLR2004 - a server's own trouble, or too many questions

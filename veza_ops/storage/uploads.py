@@ -1,22 +1,18 @@
 """What an object store has of a key that isn't there: an upload under way, or the mark of one that was deleted.
 
-Only boto3 tells of these. It asks the very store, at the very address, that obstore asks.
+Only boto3 tells of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from veza_ops.storage.look import S3
 from veza_ops.storage.store import NOT_FOUND, StoreError, told
 from veza_ops.text import quoted, shown
-
-if TYPE_CHECKING:
-    from obstore.store import S3Store
 
 _NOT_SERVED = (405, 501)
 _GRANT = "grant s3:ListBucketMultipartUploads"
@@ -42,32 +38,6 @@ class Uploads:
     bucket: str
     client: Any
 
-    @classmethod
-    def of(cls, bucket: str, store: S3Store, requests: int, timeout_seconds: float) -> Uploads:
-        """Those of a bucket that `store` is. Raises what the libraries raise."""
-        import boto3  # noqa: PLC0415 - only for files that are about to be called missing
-        import obstore  # noqa: PLC0415 - the same
-        from botocore.config import Config  # noqa: PLC0415 - the same
-
-        signed = urlsplit(obstore.sign(store, "HEAD", "key", timedelta(minutes=1)))
-        # Some stores are below a path of their host's.
-        base, is_path, _ = signed.path.rpartition(f"/{bucket}/key")
-        host = signed.netloc if is_path else signed.netloc.removeprefix(f"{bucket}.")
-        one_try = timeout_seconds / 3
-        client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=f"{signed.scheme}://{host}{base}",
-            region_name=parse_qs(signed.query)["X-Amz-Credential"][0].split("/")[-3],
-            config=Config(
-                connect_timeout=min(one_try, 5),
-                read_timeout=one_try,
-                retries={"total_max_attempts": 2, "mode": "standard"},
-                max_pool_connections=requests,
-                s3={"addressing_style": "path" if is_path else "virtual"},
-            ),
-        )
-        return cls(bucket, client)
-
     def why_unsure(self, key: str) -> str | None:
         """Why a key that wasn't there may come yet, or came and went; nothing if it is there now.
 
@@ -91,7 +61,7 @@ class Uploads:
             yield here, [*below, *(each["Prefix"] for each in page.get("CommonPrefixes", ()))]
 
     def _pages(self, prefix: str, delimiter: str) -> Iterator[dict[str, Any]]:
-        from botocore.exceptions import ClientError  # noqa: PLC0415 - the same
+        from botocore.exceptions import ClientError  # noqa: PLC0415 - only for files that are about to be called missing
 
         after: dict[str, str] = {}
         while True:

@@ -25,7 +25,9 @@ from veza_ops.tracks.preflight import preflight
 from veza_ops.tracks.table import Tracks
 from veza_ops_tests.audit.test_audit import WHOLE, observe
 from veza_ops_tests.conftest import new_store
+from veza_ops_tests.faulty_store import FaultyStore
 from veza_ops_tests.library import Library, Schema, failure, run_job
+from veza_ops_tests.store_faults import Answer, Fault, Request
 
 pytestmark = pytest.mark.usefixtures("aws")
 
@@ -386,6 +388,43 @@ def test_a_listing_in_no_order_proves_nothing(
     told = audit(library, instance)
     assert (told["missing"], told["unverifiable"]) == (0, 1)
     assert "isn't in one order" in why(told)[0]
+
+
+def test_what_nobody_asked_for_takes_no_more_time_than_there_is(
+    store: Store, bucket: str, library: Library, instance: dg.DagsterInstance
+) -> None:
+    library.add(f"s3://{bucket}/songs/1.flac", status="ready")
+    for key in ("songs/1.flac", *(f"logs/{number}" for number in range(20))):
+        store.put(bucket, key)
+    told = audit(library, instance, max_minutes=1e-9, page_size=2, buckets=[f"s3://{bucket}/songs"])
+    assert (told["walked"] < 8, told["cut_short"], told["unnamed"]) == (True, True, 0)
+
+
+@pytest.mark.parametrize("fault", [Answer(200, {}, b"<html>console</html>"), Answer(200, {}, b"<Error></Error>")])
+def test_a_listing_that_ends_with_what_is_no_list_is_not_taken_for_the_whole(
+    faulty: FaultyStore, library: Library, instance: dg.DagsterInstance, fault: Answer
+) -> None:
+    library.add("s3://veza/songs/0.flac", status="ready")
+    faulty.page_size = 5
+    faulty.buckets["veza"].update({f"songs/{number}.flac": b"music" for number in range(9)})
+
+    def is_behind(request: Request) -> bool:
+        return "continuation-token" in request.query or request.query.get("start-after", "") > "songs/3"
+
+    faulty.fault(is_behind, Fault(fault))
+    told = audit(library, instance)
+    assert (told["unnamed"] < 8, told["unread_folders"]) == (True, 1)
+
+
+def test_a_key_with_a_slash_in_front_is_not_taken_for_the_one_without(
+    faulty: FaultyStore, library: Library, instance: dg.DagsterInstance
+) -> None:
+    for name in ("song.flac", "gone.flac"):
+        library.add(f"s3://veza/songs/{name}", status="ready")
+    faulty.buckets["veza"].update({"songs/song.flac": b"music", "/songs/gone.flac": b"music"})
+    told = audit(library, instance)
+    assert counts(told) == (5, 3, 0, 2)
+    assert "begins with a slash" in why(told)[0]
 
 
 @pytest.mark.parametrize("limit", [{"max_tracks": 2, "page_size": 2}, {"max_minutes": 1e-9, "page_size": 2}], ids=str)

@@ -369,6 +369,13 @@ def test_a_path_in_the_configuration_that_is_not_absolute_is_named(layout: tuple
         Layout(*layout)
 
 
+@pytest.mark.parametrize("prefix", ["s3://old", "S3://old/", "https://cdn.example/tracks", "file:///srv"])
+@pytest.mark.parametrize("target", ["s3://new", "/srv"])
+def test_a_prefix_that_is_an_address_is_refused_since_only_paths_are_mapped(prefix: str, target: str) -> None:
+    with pytest.raises(ConfigurationError, match="is an address, and only paths are mapped"):
+        Layout("", {prefix: target})
+
+
 def test_one_prefix_that_is_mapped_to_two_folders_is_named() -> None:
     with pytest.raises(ConfigurationError, match="mapped to two folders"):
         Layout("", {"/app": "/a", "/app/": "/b"})

@@ -4,16 +4,17 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import product
 
 import pytest
 
 from demo.store import Store
+from veza_ops.storage.client import client_of
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Verdict
 from veza_ops.storage.proof import Sample
 from veza_ops.storage.store import store_of
-from veza_ops.storage.uploads import Uploads
 from veza_ops_tests import store_faults as faults
 from veza_ops_tests.faulty_store import FaultyStore
 from veza_ops_tests.store_faults import Answer, Fault, Request
@@ -88,11 +89,57 @@ def test_a_list_of_uploads_without_an_end_is_given_up(faulty: FaultyStore, marke
     assert len(faulty.requests) < 20
 
 
-def test_a_page_that_lists_nothing_is_no_bucket(faulty: FaultyStore) -> None:
-    faulty.fault(lists, page("<html><body>console</body></html>"))
+def listing(name: str, more: str = "") -> Fault:
+    return page(f'<?xml version="1.0"?><ListBucketResult><Name>{name}</Name>{more}</ListBucketResult>')
+
+
+NO_LISTINGS = [
+    page('<?xml version="1.0"?><Error><Code>InternalError</Code></Error>'),
+    page("<html><body>Bad gateway</body></html>"),
+    page("<html><body>a line<br></body>"),
+    page(""),
+    page('<?xml version="1.0"?><ListBucketResult></ListBucketResult>'),
+    listing("veza"),
+    listing("other", "<IsTruncated>false</IsTruncated>"),
+    listing("veza", "<IsTruncated>true</IsTruncated>"),
+]
+ENDLESS = listing("veza", "<IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>")
+
+
+def goes_on(request: Request) -> bool:
+    return request.is_listing and not {"continuation-token", "start-after"}.isdisjoint(request.query)
+
+
+def names_only(request: Request) -> bool:
+    return request.is_listing and "delimiter" in request.query
+
+
+@pytest.mark.parametrize(
+    ("when", "fault"), [*product((lists, goes_on, names_only), NO_LISTINGS), (names_only, ENDLESS)]
+)
+def test_what_is_no_listing_hides_no_file(faulty: FaultyStore, when: Callable[[Request], bool], fault: Fault) -> None:
+    faulty.page_size = 2
+    faulty.buckets["veza"].update(dict.fromkeys((f"tracks/{n:02}/x.flac" for n in range(50)), b"1"))
+    faulty.buckets["veza"]["tracks/zz Song.flac"] = b"music"
+    faulty.fault(when, fault)
+    assert said("s3://veza/tracks/zz%20Song.flac")[0] == "unverifiable"
+    assert len(faulty.requests) < 100
+
+
+@pytest.mark.parametrize("fault", NO_LISTINGS)
+def test_what_is_no_listing_proves_no_bucket(faulty: FaultyStore, fault: Fault) -> None:
+    faulty.fault(lists, fault)
     files = Files(Layout())
     proof = files.prove(Sample(), files.areas_of([GHOST])).proof()
-    assert "lists no object at all" in str(proof)
+    assert "Left alone: in s3://veza/tracks" in str(proof)
+    assert not proof.proven
+
+
+def test_a_list_of_names_is_read_page_by_page(faulty: FaultyStore) -> None:
+    faulty.page_size = 3
+    faulty.buckets["veza"].update(dict.fromkeys((f"tracks/{number}/x.flac" for number in range(9)), b"1"))
+    pages = list(Files(Layout()).objects.names("veza", "tracks/"))
+    assert pages == [["0", "1", "2"], ["3", "4", "5"], ["6", "7", "8"], ["song.flac"]]
 
 
 def test_a_listing_that_is_cut_short_goes_on_where_it_ended(faulty: FaultyStore) -> None:
@@ -121,6 +168,62 @@ def test_a_folder_that_was_emptied_costs_nothing(store: Store, bucket: str) -> N
     store.put(bucket, "tracks/zz/")
     store.delete(bucket, "zz/last.flac")
     assert [said(f"s3://{bucket}/{key}")[0] for key in (KEY, "zz/last.flac")] == ["missing", "missing"]
+
+
+@pytest.mark.parametrize("row", ["zz%20Song.flac", "ZZ Song.flac"])
+def test_an_upload_that_ends_between_two_questions_is_seen_by_one_of_them(faulty: FaultyStore, row: str) -> None:
+    key = "tracks/zz Song.flac"
+    faulty.uploads["veza"] = [(key, datetime.now(UTC))]
+
+    def complete(_: Request) -> None:
+        faulty.uploads["veza"] = []
+        faulty.buckets["veza"][key] = b"music"
+
+    def is_of_the_folder(request: Request) -> bool:
+        return request.lists_uploads and request.query.get("prefix") == "tracks/"
+
+    faulty.fault(is_of_the_folder, faults.before(complete), times=1)
+    assert said(f"s3://veza/tracks/{row}")[0] == "unverifiable"
+
+
+# -- words ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (503, "SlowDown", "the store is in trouble"),
+        (429, "TooManyRequests", "takes no more questions for now"),
+        (403, "RequestTimeTooSkewed", "clock is not the store's"),
+        (400, "ExpiredToken", "the login has expired"),
+    ],
+)
+@pytest.mark.parametrize("name", ["ghost.flac", "latest/api/ghost.flac", "AccessDenied/ghost.flac"])
+def test_what_a_store_says_is_told_by_its_answer_whatever_the_key(
+    faulty: FaultyStore, name: str, status: int, code: str, words: str
+) -> None:
+    faulty.fault(lists, faults.error(status, code))
+    verdict, reason = said(f"s3://veza/tracks/{name}", seconds=3)
+    assert (verdict, words in reason) == ("unverifiable", True)
+
+
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"])
+def test_a_setting_with_space_around_it_is_named_and_not_shown(
+    faulty: FaultyStore, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, (value := faulty.environment.get(name, "token")) + "\n")
+    verdict, reason = said(GHOST)
+    assert (verdict, f"{name} begins or ends with a space" in reason) == ("unverifiable", True)
+    assert value not in reason
+    assert not faulty.requests
+
+
+def test_a_setting_that_only_one_library_refuses_is_said_to_be_one(
+    faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert "an AWS_* variable holds what can't be used (ProfileNotFound)" in said(GHOST)[1]
+    assert faulty.requests
 
 
 # -- uploads under way ----------------------------------------------------------------------------------------------
@@ -226,7 +329,7 @@ def test_a_store_below_a_path_is_asked_there_by_both_libraries(monkeypatch: pyte
         "AWS_REGION": "eu-west-1",
     }.items():
         monkeypatch.setenv(name, value)
-    client = Uploads.of("veza", store_of("veza", 3, max_retries=0), 1, 3).client
+    client = client_of("veza", store_of("veza", 3, max_retries=0), 1, 3)
     assert (client.meta.endpoint_url, client.meta.region_name) == ("http://127.0.0.1:1/storage/v1/s3", "eu-west-1")
 
 
