@@ -135,6 +135,12 @@ def test_what_is_no_listing_proves_no_bucket(faulty: FaultyStore, fault: Fault) 
     assert not proof.proven
 
 
+def test_a_store_that_lists_nothing_has_no_bucket(faulty: FaultyStore) -> None:
+    faulty.fault(lists, listing("veza", "<IsTruncated>false</IsTruncated>"))
+    files = Files(Layout())
+    assert "lists no object at all" in str(files.prove(Sample(), files.areas_of([GHOST])).proof())
+
+
 def test_a_list_of_names_is_read_page_by_page(faulty: FaultyStore) -> None:
     faulty.page_size = 3
     faulty.buckets["veza"].update(dict.fromkeys((f"tracks/{number}/x.flac" for number in range(9)), b"1"))
