@@ -2172,13 +2172,6 @@ GUARDS = [
         f"{ODD} -k no_listing",
     ),
     Guard(
-        "a list that says nothing of its end may go on",
-        "storage/pages.py",
-        ' or "IsTruncated" not in page:\n',
-        ":\n",
-        f"{ODD} -k no_listing",
-    ),
-    Guard(
         "a list of nothing that goes on is cut short",
         "storage/pages.py",
         '            if found or not page["IsTruncated"]:\n',
