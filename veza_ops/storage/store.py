@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
-_KEY = re.compile(r"(https?://[^\s/]+(?:/latest/(?:api|meta-data)(?=/))?)\S*")
+_KEY = re.compile(r"(https?://[^\s/]+(?:/latest/(?:api|meta-data)/)?)\S*")
 NOT_FOUND = 404
 _TRIMMED = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
