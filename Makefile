@@ -4,6 +4,8 @@ PYTHON ?= python3
 PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
+# Celery and Kubernetes, in an environment upon the other one: where they are installed, each process imports them.
+ENGINES := $(VENV)/engines
 READY := $(VENV)/.ready
 
 .PHONY: help setup demo dev screenshots check test storms mutants image bench bench-quick bench-million format clean
@@ -17,6 +19,10 @@ setup: $(READY) ## Install veza-ops and all its tools into .venv
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[web,production,s3,browser,dev]'
+	$(BIN)/python -m venv $(ENGINES)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		>"$$($(ENGINES)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/all-of-the-other.pth"
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[engines]'
 	@touch $@
 
 demo: $(READY) ## Watch a cleanup at work: real uploads, some killed, in a real PostgreSQL and a real object store
