@@ -82,13 +82,20 @@ def server() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture
-def database_url(server: PostgresServer) -> Iterator[str]:
-    """The address of an empty database."""
+@contextmanager
+def new_database(server: PostgresServer) -> Iterator[str]:
+    """The address of an empty database, which is gone at the end."""
     name = f"test_{next(_numbers)}"
     server.psql(f"CREATE DATABASE {name};")
     yield server.get_uri(name)
     server.psql(f"DROP DATABASE {name} WITH (FORCE);")
+
+
+@pytest.fixture
+def database_url(server: PostgresServer) -> Iterator[str]:
+    """The address of an empty database."""
+    with new_database(server) as url:
+        yield url
 
 
 @contextmanager

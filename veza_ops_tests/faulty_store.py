@@ -128,6 +128,10 @@ class FaultyStore:
         if data is None:
             return _missing("NoSuchKey")
         headers = {"ETag": _etag(data), "Last-Modified": format_datetime(datetime.now(UTC), usegmt=True)}
+        if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", request.range):
+            first, last = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+            return Answer(206, headers, data[first : last + 1])
         return Answer(200, headers, data)
 
     def _listing(self, request: Request, objects: Mapping[str, bytes], fault: Fault) -> Answer:
@@ -216,7 +220,9 @@ class _Handler(BaseHTTPRequestHandler):
         bucket, _, key = address.path.removeprefix("/").partition("/")
         query = dict(parse_qsl(address.query, keep_blank_values=True))
         body = self._read()
-        request = Request(self.command, unquote(bucket), unquote(key), query, datetime.now(UTC), body)
+        request = Request(
+            self.command, unquote(bucket), unquote(key), query, datetime.now(UTC), body, self.headers.get("Range", "")
+        )
         store = self.server.store
         fault = store.take(request)
         self._say(store.answer(request, fault), fault)

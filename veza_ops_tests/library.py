@@ -163,6 +163,7 @@ def run_config(
     storage: Mapping[str, Any] | None = None,
     evidence: Mapping[str, Any] | None = None,
     history: Mapping[str, Any] | None = None,
+    alerts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The run config for a job over `library`."""
     at = {"url": library.url} if library else {}
@@ -174,6 +175,7 @@ def run_config(
             "storage": {"config": under | dict(storage or {})},
             "evidence": {"config": dict(evidence or {})},
             "history": {"config": dict(history or {})},
+            **({"alerts": {"config": dict(alerts)}} if alerts else {}),
         },
     }
 

@@ -54,6 +54,12 @@ class Receiver:
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+    def end(self) -> None:
+        """Listen no more."""
+        self.is_closed.set()
+        self.server.shutdown()
+        self.server.server_close()
+
     @property
     def place(self) -> str:
         return f"127.0.0.1:{self.server.server_port}"
@@ -75,6 +81,4 @@ def receiver() -> Iterator[Receiver]:
     try:
         yield receiver
     finally:
-        receiver.is_closed.set()
-        receiver.server.shutdown()
-        receiver.server.server_close()
+        receiver.end()

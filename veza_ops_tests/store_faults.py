@@ -15,6 +15,8 @@ class Request:
     query: Mapping[str, str]
     time: datetime
     body: bytes = b""
+    range: str = ""
+    """The header of that name."""
 
     @property
     def is_listing(self) -> bool:
