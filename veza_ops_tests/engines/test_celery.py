@@ -24,7 +24,7 @@ from veza_ops_tests.storms.scene import Scene, record_writes, writes
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.xdist_group("celery"),
     needs_engines,
     needs_redis,
@@ -101,10 +101,10 @@ def test_a_run_that_is_ended_writes_nothing_more(queue: Queue, scene: Scene) -> 
         process = queue.execute()
         wait_for_writes(scene.library, 2)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) != 0
+        assert process.wait(A_MINUTE_AND_THE_START) != 0
     run = Run.newest(queue.deployment)
     assert run.status in {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-    wait_for("the workers to let go", lambda: not sessions(scene.library) or None, seconds=60)
+    wait_for("the workers to let go", lambda: not sessions(scene.library) or None, seconds=A_MINUTE_AND_THE_START)
     begun = run.begun()
     scene.assert_nothing_changed()
     scene.assert_next_run_finishes()
@@ -139,7 +139,7 @@ def test_a_step_that_two_workers_execute_at_once_is_written_once(queue: Queue, s
     process.wait(A_MINUTE_AND_THE_START)
     run = Run.newest(queue.deployment)
     assert len(set(run.begun())) == 2
-    wait_for("both workers to be done", lambda: not sessions(scene.library) or None, seconds=60)
+    wait_for("both workers to be done", lambda: not sessions(scene.library) or None, seconds=A_MINUTE_AND_THE_START)
     scene.assert_all_is_well()
     assert writes(scene.library) == [str(scene.ghosts[0])]
     assert set(run.evidence["marked"]) == {str(scene.ghosts[0])}
@@ -153,7 +153,11 @@ def test_what_a_killed_worker_had_in_hand_is_done_by_another(queue: Queue, scene
         run = Run.newest(queue.deployment)
         (step, victim), _ = run.at_work()
         queue.kill_worker_of(victim)
-    wait_for("all other steps", lambda: (len(run.at_work()) == 1 and len(run.begun()) == 3) or None, seconds=60)
+    wait_for(
+        "all other steps",
+        lambda: (len(run.at_work()) == 1 and len(run.begun()) == 3) or None,
+        seconds=A_MINUTE_AND_THE_START,
+    )
     assert run.at_work() == [(step, victim)]
     assert run.status is dg.DagsterRunStatus.STARTED
     scene.assert_no_good_track_changed()

@@ -16,7 +16,7 @@ from veza_ops_tests.engines.run import Run
 from veza_ops_tests.library import Library
 from veza_ops_tests.storms.scene import Scene, record_writes, writes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -30,23 +30,21 @@ def deployment(tmp_path: Path, library: Library) -> Iterator[Deployment]:
 def test_a_step_whose_process_is_killed_fails_the_run_and_the_next_one_finishes(
     deployment: Deployment, library: Library, instance: dg.DagsterInstance
 ) -> None:
-    """As by the kernel when memory is short. The other batches are done."""
+    """As by the kernel when memory is short. The other of two batches is done."""
     scene = Scene(library, instance)
     record_writes(library)
     documented, own = deployment.home / "documented.yaml", deployment.home / "run.json"
-    documented.write_text(replaced(run_config("multiprocess"), {"batch_size: 20000": "batch_size: 2"}))
+    documented.write_text(replaced(run_config("multiprocess"), {"batch_size: 20000": "batch_size: 3"}))
     own.write_text(json.dumps({"resources": PATIENT}))
     configs = ("-c", str(documented), "-c", str(own))
     with held(library):
         process = deployment.start("dagster", "job", "execute", "-m", "veza_ops.definitions", "-j", JOB, *configs)
         waits = "wait_event_type = 'Lock'"
-        wait_for("two writes", lambda: sessions(library, waits) == 2 or None, seconds=A_MINUTE_AND_THE_START)
+        wait_for("two writes", lambda: sessions(library, waits) == 2 or None, seconds=2 * A_MINUTE_AND_THE_START)
         run = Run.newest(deployment)
-        third = "the third batch, which has nothing to write"
-        wait_for(third, lambda: (len(run.begun()) == 3 and len(run.at_work()) == 2) or None, seconds=60)
         (step, victim), _ = run.at_work()
         os.kill(victim, signal.SIGKILL)
-    assert process.wait(A_MINUTE_AND_THE_START) != 0
+    assert process.wait(2 * A_MINUTE_AND_THE_START) != 0
     assert run.status is dg.DagsterRunStatus.FAILURE
     assert [key for key, _ in run.at_work()] == [step]
     scene.assert_no_good_track_changed()
