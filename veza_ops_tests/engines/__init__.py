@@ -1,0 +1,1 @@
+"""Celery and Kubernetes, tried: docs/scale-out.md."""
