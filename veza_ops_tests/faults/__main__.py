@@ -18,8 +18,9 @@ BEGIN, END = "<!-- faults: made by `make faults` -->\n", "<!-- end of faults -->
 def main(words: str) -> int:
     """Run all, put the table together, and say whether a promise was broken."""
     with tempfile.TemporaryDirectory(prefix="veza-ops-faults-") as folder:
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "4", "--dist", "loadscope", "--timeout", "0"]
-        command += ["--show-capture=no", "-p", "no:logging", str(Path(__file__).parent), *(["-k", words] if words else [])]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "4", "--dist", "load", "--timeout", "0"]
+        command += ["--show-capture=no", "-p", "no:logging", str(Path(__file__).parent)]
+        command += ["-k", words] if words else []
         places = {"VEZA_OPS_FAULTS": os.environ.get("VEZA_OPS_FAULTS", "all")}
         code = subprocess.run(command, env=os.environ | places | {FOLDER: folder}, check=False).returncode
         table = Record.collected(Path(folder)).table
