@@ -78,12 +78,10 @@ def see(library: Library, identity: Id) -> Seen:
 
 
 def blocked(library: Library) -> int:
-    """How many of the database's sessions wait for a lock of another one."""
-    waiting = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND "
-    )
+    """How many of the server's sessions wait for a lock of another one."""
+    waiting = "wait_event_type = 'Lock' AND cardinality(pg_blocking_pids(pid)) > 0"
     with library.engine.connect() as connection:
-        return connection.execute(sa.text(f"{waiting} cardinality(pg_blocking_pids(pid)) > 0")).scalar_one()
+        return len(connection.scalars(sa.text(f"SELECT pid FROM pg_stat_activity WHERE {waiting}")).all())
 
 
 _here = threading.local()
@@ -188,7 +186,10 @@ def _gated(real: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 @dataclass
 class Uploader:
-    """The uploader of one track, or the API on its behalf. Its steps are methods of these names."""
+    """The uploader of one track, or the API on its behalf. Its steps are methods of these names.
+
+    Each statement changes as little as it can, so that nothing but what it is about tells of it.
+    """
 
     library: Library
     id: Id
@@ -264,10 +265,10 @@ class Uploader:
         self._execute("SELECT FROM tracks WHERE id = %(id)s FOR UPDATE")
 
     def complete(self) -> None:
-        self._guarded("status = 'ready', updated_at = now()")
+        self._guarded("status = 'ready'")
 
     def fail(self) -> None:
-        self._guarded("status = 'failed', status_message = 'transcoding failed', updated_at = now()")
+        self._guarded("status = 'failed', status_message = 'transcoding failed'")
 
     def move_row(self) -> None:
         names = {"old": "uploads/last-minute.flac", "new": "uploads/renamed.flac"}
@@ -294,7 +295,7 @@ class Uploader:
     def _insert(self, created_at: str) -> None:
         self._execute(
             "INSERT INTO tracks (id, status, file_path, created_at, updated_at) VALUES "
-            f"(%(id)s, 'processing', 'uploads/last-minute.flac', {created_at}, now())"
+            f"(%(id)s, 'processing', 'uploads/last-minute.flac', {created_at}, {created_at})"
         )
 
     def end(self) -> None:

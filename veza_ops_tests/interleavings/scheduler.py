@@ -136,8 +136,10 @@ def play(order: Order, actors: Sequence[Actor], blocked: Callable[[], int]) -> N
             actor = of[step]
             if actor.error:
                 raise actor.error
-            assert actor.at == step, f"it came to {actor.at or 'its end'}, not to {step}"
             waiting.remove(step)
+            if actor.ended:  # it found nothing to do
+                continue
+            assert actor.at == step, f"it came to {actor.at}, not to {step}"
             actor.go()
             _settle(actors, blocked)
         assert all(actor.ended for actor in actors), (

@@ -18,9 +18,7 @@ OTHER_WRITES = tuple(f"other_{step}" for step in WRITES)
 
 @pytest.mark.parametrize(
     ("other_steps", "order"),
-    interleavings(
-        "two_cleanups", tuple(f"other_{step}" for step in WRITES), [f"other_{step}" for step in WRITES], WRITES
-    ),
+    interleavings("two_cleanups", OTHER_WRITES, OTHER_WRITES, WRITES),
 )
 def test_two_cleanups_write_each_row_once(
     other_steps: Order, order: Order, fresh: Callable[[bool], Library], evidence: Path
