@@ -57,16 +57,26 @@ class Archive:
         return newest
 
     def _claims(self, ids: Container[str]) -> Iterator[Claim]:
-        for path in self._files():
-            run_id, is_confirmed = path.parent.parent.name, path.name.startswith(f"{MARKED}-")
-            try:
-                told = read_changes(str(path), self.table, ids, self.answer_seconds).by_place.values()
-            except ConfigurationError:
-                if self._is_there(path):
-                    raise
-                continue
-            for change, planned_at in told:
-                yield Claim(planned_at, is_confirmed, run_id, change)
+        read: set[str] = set()
+        is_over = False
+        while not is_over:
+            files = [path for path in self._files() if str(path) not in read]
+            for path in files:
+                yield from self._claims_of(path, ids)
+            read.update(map(str, files))
+            # A plan may have been confirmed beside it, and removed, since it was listed.
+            is_over = not any(path.name.startswith(f"{MARKING}-") for path in files)
+
+    def _claims_of(self, path: upath.UPath, ids: Container[str]) -> Iterator[Claim]:
+        run_id, is_confirmed = path.parent.parent.name, path.name.startswith(f"{MARKED}-")
+        try:
+            told = read_changes(str(path), self.table, ids, self.answer_seconds).by_place.values()
+        except ConfigurationError:
+            if self._is_there(path):
+                raise
+            return
+        for change, planned_at in told:
+            yield Claim(planned_at, is_confirmed, run_id, change)
 
     def _is_there(self, path: upath.UPath) -> bool:
         try:

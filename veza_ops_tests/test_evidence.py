@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import upath
 
+from veza_ops import archive
 from veza_ops.archive import Archive
 from veza_ops.errors import ConfigurationError
-from veza_ops.evidence import MARKED, MARKING, Evidence, digest, is_same_table, read, read_changes
+from veza_ops.evidence import MARKED, MARKING, Changes, Evidence, digest, is_same_table, read, read_changes
 from veza_ops.places import lasting
 from veza_ops.tracks.row import Change, Track
 
@@ -253,6 +254,23 @@ def test_a_track_belongs_to_the_run_that_planned_to_mark_it_last(tmp_path: Path,
     at(tmp_path, "late", kind, 2, change("a", status_message_before="late"))
     at(tmp_path, "early", MARKED, 1, change("a", status_message_before="early"), change("c"))
     assert messages(tmp_path, marked("a"), marked("b")) == {"a": ("late", "late")}
+
+
+def test_a_plan_that_is_confirmed_before_it_is_read_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The undo has listed the evidence of a cleanup that is about to confirm its plan, and to remove it."""
+    at(tmp_path, "run", MARKING, 1, change("a", status_message_before="half"))
+
+    def late(*args: Any) -> Changes:
+        run = Evidence(upath.UPath(tmp_path), "run")
+        if plans := run.files(MARKING):
+            at(tmp_path, "run", MARKED, 1, change("a", status_message_before="half"))
+            run.drop(*plans)
+        return read_changes(*args)
+
+    monkeypatch.setattr(archive, "read_changes", late)
+    assert messages(tmp_path, marked("a")) == {"a": ("run", "half")}
 
 
 def test_of_one_run_what_was_confirmed_counts_more_than_what_was_planned(tmp_path: Path) -> None:
