@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 import upath
 
+from veza_ops import archive
 from veza_ops.cleanup import ops
 from veza_ops.cleanup.marking import Marking
 from veza_ops.cleanup.rules import Counts, total
@@ -40,10 +41,9 @@ CLEANUP = {
 
 UNDO = {
     "undo_read": Moment("before the undo's reading", undo_ops, "find_marked"),
+    "undo_evidence": Moment("between the list of evidence and its reading", archive, "read_changes"),
     "undo_look": scene.BEFORE_LOOK,
     "undo_update": Moment("before the undo's statement", Tracks, "restore"),
-    "undo_commit": Moment("between the undo's write and commit", Tracks, "restore", "after"),
-    "undo_confirm": scene.AFTER_COMMIT,
 }
 
 ALL = tuple(CLEANUP)

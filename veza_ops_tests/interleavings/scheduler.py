@@ -24,7 +24,7 @@ SAMPLED = 3
 """So many interleavings of each spec are in the sample."""
 
 _PATIENCE_SECONDS = 60.0
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.05
 
 
 def orders(one: Sequence[str], other: Sequence[str]) -> Iterator[Order]:
@@ -122,7 +122,8 @@ class Actor:
 def play(order: Order, actors: Sequence[Actor], blocked: Callable[[], int]) -> None:
     """Let `actors` do their steps in `order`; `blocked` tells how many sessions wait for a lock of another one.
 
-    Raises what an actor raised, and AssertionError when nobody can go on or an actor comes to another step.
+    A step that its actor doesn't come to is left out. Raises what an actor raised, and AssertionError when nobody can
+    go on.
     """
     of = {step: actor for actor in actors for step in actor.steps}
     waiting = list(order)
@@ -137,11 +138,9 @@ def play(order: Order, actors: Sequence[Actor], blocked: Callable[[], int]) -> N
             if actor.error:
                 raise actor.error
             waiting.remove(step)
-            if actor.ended:  # it found nothing to do
-                continue
-            assert actor.at == step, f"it came to {actor.at}, not to {step}"
-            actor.go()
-            _settle(actors, blocked)
+            if actor.at == step:  # otherwise it found nothing to do there
+                actor.go()
+                _settle(actors, blocked)
         assert all(actor.ended for actor in actors), (
             f"{[actor.last for actor in actors if not actor.ended]} never ended"
         )

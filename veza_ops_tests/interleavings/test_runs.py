@@ -44,7 +44,7 @@ def test_two_cleanups_write_each_row_once(
     assert clean(library, evidence).missing == 0
 
 
-UNDOES = ("write", "undo_read", "undo_update", "undo_commit")
+UNDOES = ("write", "undo_read", "undo_evidence", "undo_update")
 """A file comes late, and somebody undoes whatever cleanups have marked."""
 CLEANS = ("look_again", "update", "commit", "confirm")
 
