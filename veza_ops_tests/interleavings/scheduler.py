@@ -156,7 +156,8 @@ def _settle(actors: Sequence[Actor], blocked: Callable[[], int]) -> None:
     """Wait until each actor stands before a step, has ended, or waits for a lock."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while under_way := [actor for actor in actors if actor.is_under_way]:
-        if not under_way[-1].stands(_POLL_SECONDS) and blocked() >= sum(actor.is_under_way for actor in actors):
+        # As many as were under way before it was asked: nobody gets there by himself meanwhile.
+        if not under_way[-1].stands(_POLL_SECONDS) and blocked() >= len(under_way):
             break
         assert time.monotonic() < until, f"{[actor.last for actor in under_way]} took too long"
     for actor in actors:
