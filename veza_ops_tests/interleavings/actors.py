@@ -42,7 +42,6 @@ CLEANUP = {
 UNDO = {
     "undo_read": Moment("before the undo's reading", undo_ops, "find_marked"),
     "undo_evidence": Moment("between the list of evidence and its reading", archive, "read_changes"),
-    "undo_look": scene.BEFORE_LOOK,
     "undo_update": Moment("before the undo's statement", Tracks, "restore"),
 }
 

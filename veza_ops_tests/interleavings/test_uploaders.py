@@ -1,7 +1,7 @@
 """Every order of an uploader's steps and a cleanup's: no good track is failed, and whoever comes too late is told.
 
-`VEZA_OPS_INTERLEAVINGS=all` runs them all, some quarter of an hour; otherwise it is a few of each spec, always the
-same. With the name of one in it, as the test's id has it, that one is run again.
+`VEZA_OPS_INTERLEAVINGS=all` runs them all, which takes some ten minutes of a processor's time; otherwise it is a few of
+each spec, always the same. With the name of one, as it stands in the test's id, that one is run again.
 """
 
 from collections.abc import Callable, Sequence
