@@ -11,8 +11,8 @@ from typing import NamedTuple, Self
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.evidence import MARKED, MARKING, Evidence, read_changes
-from veza_ops.places import ANSWER_SECONDS, exists, plain_files, subfolders
+from veza_ops.evidence import MARKED, MARKING, Evidence, is_gone, read_changes
+from veza_ops.places import ANSWER_SECONDS, plain_files, subfolders
 from veza_ops.tracks.row import Change, Place, Track
 
 _MARKS = re.compile(rf"({MARKED}|{MARKING})-\d{{5,}}(\.\d+)?\.jsonl")
@@ -72,17 +72,11 @@ class Archive:
         try:
             told = read_changes(str(path), self.table, ids, self.answer_seconds).by_place.values()
         except ConfigurationError:
-            if self._is_there(path):
-                raise
-            return
+            if is_gone(path, self.answer_seconds):
+                return
+            raise
         for change, planned_at in told:
             yield Claim(planned_at, is_confirmed, run_id, change)
-
-    def _is_there(self, path: upath.UPath) -> bool:
-        try:
-            return exists(path, self.answer_seconds)
-        except OSError:
-            return True
 
     def _of_run(self, run: upath.UPath) -> list[upath.UPath]:
         with suppress(FileNotFoundError):  # forgotten in this moment

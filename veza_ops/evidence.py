@@ -18,7 +18,7 @@ import orjson
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.places import ANSWER_SECONDS, is_folder, lines_of, plain_files, remove, write_new
+from veza_ops.places import ANSWER_SECONDS, exists, is_folder, lines_of, plain_files, remove, write_new
 from veza_ops.tracks.row import SERVER, Change, Judged, Place
 
 MARKED = "marked"
@@ -36,6 +36,7 @@ RESTORING = "restoring"
 UNVERIFIABLE = "unverifiable"
 """Rows that were left alone because nobody could look at their file."""
 
+_PLANS = f"{MARKING}-", f"{RESTORING}-"
 _ID_OF_A_RUN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 
 
@@ -103,8 +104,14 @@ class Evidence:
         return read(str(path), self.answer_seconds)
 
     def changes(self, path: upath.UPath | str, table: str) -> Changes:
-        """What `read_changes` gives of one of the files."""
-        return read_changes(str(path), table, answer_seconds=self.answer_seconds)
+        """What `read_changes` gives of one of the files; nothing of a plan that is gone: it has been confirmed."""
+        try:
+            return read_changes(str(path), table, answer_seconds=self.answer_seconds)
+        except ConfigurationError:
+            place = upath.UPath(path)
+            if place.name.startswith(_PLANS) and is_gone(place, self.answer_seconds):
+                return Changes({})
+            raise
 
     def drop(self, *paths: upath.UPath) -> None:
         """Remove files that have nothing more to say; one that stays says nothing that isn't so."""
@@ -145,6 +152,14 @@ def _line(row: Mapping[str, Any]) -> bytes:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError:  # the name of a file on disk need not be UTF-8
         return json.dumps(row).encode() + b"\n"
+
+
+def is_gone(path: upath.UPath, answer_seconds: float = ANSWER_SECONDS) -> bool:
+    """Whether a file of evidence is no longer there, for sure."""
+    try:
+        return not exists(path, answer_seconds)
+    except OSError:
+        return False
 
 
 def digest(rows: Iterable[Mapping[str, Any]]) -> int:

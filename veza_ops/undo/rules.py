@@ -110,7 +110,8 @@ def batches_of_run(records: Evidence, table: str, now: str, sample: Sample) -> l
     Raises ConfigurationError when there is none, it can't be read, or it is of another table.
     """
     records.require()
-    confirmed, planned = records.files(MARKED), records.files(MARKING)
+    planned = records.files(MARKING)
+    confirmed = records.files(MARKED)  # after the plans, which go when they are confirmed
     for path in (*confirmed, *planned):
         told = records.changes(path, table)
         if told.foreign and not told.by_place:

@@ -20,7 +20,7 @@ Order = tuple[str, ...]
 CHOICE = os.environ.get("VEZA_OPS_INTERLEAVINGS", "")
 """``all``, or the name of a single one as a test's id has it (``spec:step>step``); otherwise a sample is run."""
 
-SAMPLED = 2
+SAMPLED = 1
 """So many interleavings of each spec are in the sample, beside those in which one actor takes all of its steps right
 before the other one writes, or commits."""
 

