@@ -39,6 +39,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_every_row_is_what_the_model_says_after_any_steps(library: Library, folder: Path) -> None:
     stage = Stage(library, folder)
     try:
