@@ -12,6 +12,9 @@ DISKS = ("root", "a", "b", "b/disk", "new")
 AREAS = ("a", "b", "b/disk", "new")
 """The folders below the root in which tracks have their files."""
 
+LITTER = "left-behind.txt"
+"""What may lie in the folder under a disk."""
+
 HOURS = 3600.0
 """Seconds."""
 
@@ -27,6 +30,8 @@ class Disks:
     """Each file that must be there, mounted or not, and what it holds."""
     away: set[str] = field(default_factory=set)
     """The disks that aren't mounted."""
+    littered: set[str] = field(default_factory=set)
+    """Those of them in whose empty folder something was left."""
     written: dict[str, float] = field(default_factory=dict)
     """When each file was written to, in seconds since the epoch."""
 
@@ -54,28 +59,38 @@ class Disks:
         self.written[path] -= hours * HOURS
         os.utime(self._at(path), (self.written[path],) * 2)
 
-    def unmount(self, disk: str) -> None:
-        """Take a disk away; its empty folder stays."""
+    def unmount(self, disk: str, *, litter: bool = False) -> None:
+        """Take a disk away; its folder stays, empty or with something that was left under the disk."""
         folder = self._folder(disk)
         folder.rename(self._place_aside(disk))
         folder.mkdir()
         self.away.add(disk)
+        if litter:
+            (folder / LITTER).touch()
+            self.littered.add(disk)
 
     def mount(self, disk: str) -> None:
-        """Put a disk back. Fails where its folder isn't empty any more."""
+        """Put a disk back. Fails where its folder isn't as it was left."""
         folder = self._folder(disk)
+        if disk in self.littered:
+            (folder / LITTER).unlink()
+            self.littered.remove(disk)
         folder.rmdir()
         self._place_aside(disk).rename(folder)
         self.away.remove(disk)
 
-    def toggle(self, disk: str) -> None:
-        """Unmount a disk, or mount it."""
-        (self.mount if disk in self.away else self.unmount)(disk)
+    def toggle(self, disk: str, *, litter: bool = False) -> None:
+        """Unmount a disk, or mount it, if what its folder is on is mounted."""
+        if not self._can_be_toggled(disk):
+            return
+        if disk in self.away:
+            self.mount(disk)
+        else:
+            self.unmount(disk, litter=litter)
 
     # -- what is asked of it
 
-    def can_be_toggled(self, disk: str) -> bool:
-        """Whether what the disk's folder is on is mounted."""
+    def _can_be_toggled(self, disk: str) -> bool:
         return disk == "root" or not self.away.intersection(set(_disks_of(disk)) - {disk})
 
     def is_mounted(self, path: str) -> bool:
@@ -108,7 +123,8 @@ class Disks:
         found: dict[str, bytes] = {}
         for disk, folder in places:
             for path, content in _contents(folder):
-                found[path if disk in ("", "root") else f"{disk}/{path}"] = content
+                if not path.endswith(LITTER):
+                    found[path if disk in ("", "root") else f"{disk}/{path}"] = content
         return found
 
     def _at(self, path: str) -> Path:

@@ -94,14 +94,17 @@ class Fates:
     def _nothing_tells(self, path: str) -> bool:
         """Whether this is where the promise ends: the disk of a file is away, and by nothing can anybody tell.
 
-        On a platform without playable tracks, storage is taken on trust. A disk that is mounted further down than the
-        area's folder is told by playable tracks on it.
+        On a platform without playable tracks, storage is taken on trust. An area without any of its own is told by its
+        empty folder; one that is mounted further down by both.
         """
+        area, folder = area_of(path), path.rpartition("/")[0]
         if not self._witnesses():
             return True
-        folder = path.rpartition("/")[0]
-        only_further_down = "/" in folder and self.disks.is_mounted(f"{area_of(path)}/x")
-        return only_further_down and not self._witnesses(folder)
+        if "root" in self.disks.away:
+            return False
+        if area in self.disks.away:
+            return area in self.disks.littered and not self._witnesses(area)
+        return folder in self.disks.littered or not self._witnesses(folder)
 
     def _may_be_a_mount_point(self, path: str) -> bool:
         """Whether the folder of a file holds nothing, and an empty folder there may be the place of a disk."""

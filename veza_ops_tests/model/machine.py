@@ -100,10 +100,6 @@ class Machine(RuleBasedStateMachine):
         elif row := self.veza.row(track):
             self.veza.change(track, **_changed(row, change))
 
-    def _toggle(self, disk: str) -> None:
-        if self.veza.disks.can_be_toggled(disk):
-            self.veza.disks.toggle(disk)
-
     @initialize(target=playable)
     def veza_has_playable_tracks(self) -> MultipleResults[str]:
         there = [self._new_track(area, hours_ago=48) for area in WITNESSES]
@@ -148,9 +144,9 @@ class Machine(RuleBasedStateMachine):
     def hours_pass(self, track: str, hours: int) -> None:
         self.veza.let_pass(track, hours)
 
-    @step(disk=disks)
-    def disk_goes_or_comes(self, disk: str) -> None:
-        self._toggle(disk)
+    @step(disk=disks, litter=st.booleans())
+    def disk_goes_or_comes(self, disk: str, litter: bool) -> None:  # noqa: FBT001
+        self.veza.disks.toggle(disk, litter=litter)
 
     @step(target=backups)
     def backup_is_made(self) -> dict[UUID, Row]:
@@ -170,10 +166,10 @@ class Machine(RuleBasedStateMachine):
     def two_cleanups(self, moment: str, batch_size: int) -> MultipleResults[Cleanup]:
         return multiple(*self.pipeline.clean_twice(MOMENTS[moment], batch_size))
 
-    @step(target=cleanups, moment=moments, disk=disks)
-    def cleanup_while_disk_goes_or_comes(self, moment: str, disk: str) -> Cleanup:
+    @step(target=cleanups, moment=moments, disk=disks, litter=st.booleans())
+    def cleanup_while_disk_goes_or_comes(self, moment: str, disk: str, litter: bool) -> Cleanup:  # noqa: FBT001
         def happens() -> set[UUID]:
-            self._toggle(disk)
+            self.veza.disks.toggle(disk, litter=litter)
             return set()
 
         return self.pipeline.clean_while(MOMENTS[moment], happens)
