@@ -54,7 +54,7 @@ class Veza:
     def begin(self, track: str, path: str, *, hours_ago: int) -> None:
         """An upload inserts its row."""
         began = datetime.now(UTC) - timedelta(hours=hours_ago)
-        self._insert([Row(identity(track), track, "processing", None, path, began, began)])
+        self._insert([Row(identity(track), track, "processing", "uploading", path, began, began)])
 
     def write_some(self, track: str, *, hidden: bool) -> None:
         """An upload writes some of its file under another name beside it."""
