@@ -145,8 +145,8 @@ def came_to_pass(records: Evidence, kind: Kind, batch: int, database: Transactio
     """
     with database() as tracks:
         table, tells_writes, is_plain = tracks.identity, tracks.tells_writes, tracks.is_plain
+    confirmed = _told(records, kind.done, batch, table)
     planned = _told(records, kind.planned, batch, table)
-    confirmed = _told(records, kind.done, batch, table)  # after the plans, which go when they are confirmed
     with database() as tracks:
         rows = tracks.changed_by({place: told[-1].change for place, told in planned.items() if place not in confirmed})
     found: list[tuple[Track, Told]] = []
