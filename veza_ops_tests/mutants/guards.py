@@ -951,6 +951,28 @@ GUARDS = [
         "test_evidence.py -k belongs",
     ),
     Guard(
+        "a plan that was confirmed and removed since it was listed is looked for among the confirmed",
+        "archive.py",
+        '            is_over = not any(path.name.startswith(f"{MARKING}-") for path in files)\n',
+        "            is_over = True\n",
+        "test_evidence.py -k before_it_is_read",
+    ),
+    Guard(
+        "plans are listed before what is confirmed, so that a part of a run is in one of the lists",
+        "undo/rules.py",
+        "    planned = records.files(MARKING)\n"
+        "    confirmed = records.files(MARKED)  # after the plans, which go when they are confirmed\n",
+        "    confirmed = records.files(MARKED)\n    planned = records.files(MARKING)\n",
+        "undo/test_undo.py -k confirms_while",
+    ),
+    Guard(
+        "a plan that is gone has been confirmed, and is no evidence that can't be read",
+        "evidence.py",
+        "            if place.name.startswith(_PLANS) and is_gone(place, self.answer_seconds):\n",
+        "            if not place.name:\n",
+        "undo/test_undo.py -k confirms_while",
+    ),
+    Guard(
         "of a run that was undone nothing is undone again where nothing tells writes apart",
         "undo/rules.py",
         "    rows = [track for track in rows if track.place not in others]\n",
