@@ -12,7 +12,7 @@ from pathlib import Path
 from veza_ops_tests.faults.record import FOLDER, Record
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "guarantees.md"
-BEGIN, END = "<!-- faults: made by `make faults` -->\n", "<!-- end of faults -->\n"
+BEGIN, END = "<!-- made by `make faults` -->\n", "<!-- end of what it made -->\n"
 
 
 def main(words: str) -> int:
@@ -27,8 +27,7 @@ def main(words: str) -> int:
     print(table)
     if not words:
         before, _, rest = DOCS.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        DOCS.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+        DOCS.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}")
     return code
 
 

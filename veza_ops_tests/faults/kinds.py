@@ -18,6 +18,8 @@ A_WHILE = 5
 PATIENCE = 20.0
 """Seconds that somebody may wait for a thing that never answers, before that counts as a wait without a bound."""
 
+ANSWER_IS_LOST = "a channel whose answer is lost"
+
 _TIMES = {"once": 1.0, "for a while": A_WHILE, "for ever": FOR_EVER}
 
 
@@ -127,7 +129,7 @@ def _of_channel() -> Iterator[Fault]:
     refused = _raises(lambda: requests.ConnectionError("refused"))
     yield Fault("a channel that refuses once", messages, refused)
     yield Fault("a channel that refuses for ever", messages, refused, places=FOR_EVER)
-    yield Fault("a channel whose answer is lost", messages, answered_by_nobody)
+    yield Fault(ANSWER_IS_LOST, messages, answered_by_nobody)
     yield Fault("a channel that is silent", messages, _raises(lambda: requests.ReadTimeout("silent")))
 
 

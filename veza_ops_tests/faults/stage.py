@@ -81,6 +81,8 @@ class Stage(ABC):
     job = "cleanup_orphan_tracks"
     sides = frozenset({Side.DISK, Side.DATABASE, Side.STORE})
     """What it touches."""
+    has_process = True
+    """Whether it can be ended by a signal."""
 
     def __post_init__(self) -> None:
         for number in range(2):

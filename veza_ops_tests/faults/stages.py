@@ -15,6 +15,7 @@ from veza_ops.findings import TRACK_FILES
 from veza_ops.resources import Database
 from veza_ops.storage.proof import Sample
 from veza_ops.undo.rules import batches_of_run, find_marked
+from veza_ops_tests.faults.alerting import Alerting
 from veza_ops_tests.faults.stage import BATCH, BUCKET, Outcome, Row, Stage
 from veza_ops_tests.faults.world import Side
 from veza_ops_tests.history.test_history import age
@@ -301,4 +302,10 @@ class Pruning(Stage):
         yield from self.broken_by_job(outcome, {})
 
 
-STAGES: dict[str, type[Stage]] = {"cleanup": Cleanup, "undo": Undo, "audit": Audit, "pruning": Pruning}
+STAGES: dict[str, type[Stage]] = {
+    "cleanup": Cleanup,
+    "undo": Undo,
+    "audit": Audit,
+    "pruning": Pruning,
+    "alerts": Alerting,
+}

@@ -38,7 +38,7 @@ PAIRS = [
     for job, stage in STAGES.items()
     for where, sides in SIDES.items()
     for fault in FAULTS
-    if fault.sides & sides & stage.sides
+    if fault.sides & sides & stage.sides and (stage.has_process or not fault.signal)
 ]
 
 
