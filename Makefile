@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 ENGINES := $(VENV)/engines
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev screenshots check test storms faults mutants image bench bench-quick bench-million format clean
+.PHONY: help setup demo dev screenshots check test storms faults mutants mutants-sampled image bench bench-quick \
+	bench-million format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 setup: $(READY) ## Install veza-ops and all its tools into .venv
 
@@ -54,6 +55,9 @@ faults: $(READY) ## Let each kind of fault strike at each place of each job (an 
 mutants: $(READY) ## Take out each guard in turn, and fail if no test notices
 	$(BIN)/python -m veza_ops_tests.mutants
 
+mutants-sampled: $(READY) ## Try mutants that nobody chose, and fail if one survives (SAMPLE="--seed 2 --number 300")
+	$(BIN)/python -m veza_ops_tests.mutants.sampler $(SAMPLE)
+
 image: $(READY) ## Build the container image, run compose.yaml from it (root, Debian; IMAGE="-- OPTION..." for buildah)
 	$(BIN)/python -m veza_ops_tests.containers $(IMAGE)
 
@@ -72,4 +76,4 @@ format: $(READY) ## Put the code into its standard form
 	$(BIN)/ruff format .
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .demo .bench .dagster_home .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .demo .bench .dagster_home .hypothesis .mutants .mypy_cache .pytest_cache .ruff_cache
