@@ -193,6 +193,13 @@ def test_what_is_no_place_is_refused_without_showing_it(folder: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_run_whose_folder_cannot_be_read_has_left_nothing_that_anybody_could_be_shown(tmp_path: Path) -> None:
+    unreadable = Evidence(upath.UPath(tmp_path / ("a" * 300)), "run")
+    with pytest.raises(ConfigurationError):
+        unreadable.files(MARKED)
+    assert not unreadable.has_files
+
+
 @pytest.mark.parametrize("folder", ["evidence", "./evidence", "~nobody-of-this-name/evidence"])
 def test_a_folder_that_each_process_would_take_for_another_one_is_refused(folder: str) -> None:
     with pytest.raises(ConfigurationError, match="isn't absolute"):

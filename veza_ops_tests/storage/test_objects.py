@@ -82,6 +82,14 @@ def test_a_key_is_taken_letter_by_letter(store: Store, bucket: str) -> None:
 
 
 @pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize("part", ["", ".", ".."])
+def test_a_key_with_a_part_that_libraries_take_out_is_asked_of_no_store(part: str) -> None:
+    for key in (part, f"{part}/a", f"a/{part}/b", f"a/{part}"):
+        assert "can't be asked for as it stands" in keys.why_not_literal(key)
+        assert "can't be asked for as it stands" in keys.why_not_literal(key, is_prefix=True)
+    assert keys.why_not_literal("a/.b/..c/d.") == ""
+
+
 @pytest.mark.parametrize(
     "key", ["a//song.flac", "/a/song.flac", "a/./song.flac", "a/../a/song.flac", "a/", "a/s\x01ng", "", "x" * 1025]
 )

@@ -593,6 +593,11 @@ def test_what_was_proven_in_part_says_so() -> None:
     )
 
 
+def test_a_whole_that_is_not_proven_is_not_called_so_though_no_area_was_refused() -> None:
+    assert str(Proof(0, 0, whole="no playable track is there")) == "storage not proven: no playable track is there"
+    assert str(Proof(0, 0, left={"/a": "it is empty"})).startswith("storage taken on trust")
+
+
 @pytest.mark.parametrize("name", ["a\n2026-01-01 ERROR all is lost", "\x1b[2Ja", "a\r", "a\u2028b", "a\u202eb"])
 def test_a_refusal_shows_names_with_control_characters_escaped(library: Library, name: str) -> None:
     """Or a file's name could forge a line of a log."""

@@ -13,6 +13,7 @@ from veza_ops.storage import disk
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Verdict
+from veza_ops.storage.spelling import spellings
 from veza_ops_tests.storage.conftest import Listing, OnListing, OnOpen, make, verdict, verdicts
 
 AT_ONCE = 0.3
@@ -25,6 +26,20 @@ def singly(root: Path, *file_paths: str, folders: tuple[str, ...] = ("album",)) 
     looks = Files(Layout(str(root))).search(file_paths, singly=known)
     assert known == {str(root / folder) for folder in folders}
     return [look.verdict.value for look in looks]
+
+
+def test_on_a_disk_nobody_asks_for_a_file_that_its_folder_tells_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question for each row takes far longer than one list for all of them."""
+    asked: list[str] = []
+    monkeypatch.setattr(disk, "answer", asked.append)
+    assert verdicts(root, "album/song.flac", "album/none.flac") == ["present", "missing"]
+    assert asked == []
+
+
+def test_no_spelling_that_is_thought_of_is_a_path_or_no_name_at_all() -> None:
+    for name in ("a%2Fb.flac", "a%00b.flac", "' '", "?", "%2E", "%2E%2E", "a.flac"):
+        assert {each for each in spellings(name) if "/" in each or "\0" in each} == set()
+        assert spellings(name).isdisjoint({"", ".", "..", name})
 
 
 # -- a folder that takes too long to be read ------------------------------------------------------------------------

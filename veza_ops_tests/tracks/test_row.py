@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 import veza_ops
-from veza_ops.tracks.row import age_hours, orphan_message
+from veza_ops.tracks.row import NOT_PLAYABLE, age_hours, orphan_message
 from veza_ops_tests.library import Library, run_job
 
 
@@ -34,3 +34,8 @@ def test_the_message_of_a_run_with_another_threshold_says_that_threshold(
 def test_an_age_before_the_calendar_began_is_endless() -> None:
     assert age_hours("2026-01-01 10:00:00", "2026-01-01 11:30:00.5") == pytest.approx(1.5, abs=0.001)
     assert age_hours("-infinity", "2026-01-01 11:30:00") == float("inf")
+
+
+def test_a_status_without_a_file_is_a_word_in_lower_case_as_it_is_compared() -> None:
+    assert [word for word in NOT_PLAYABLE if not (word.isidentifier() and word.islower())] == []
+    assert len(set(NOT_PLAYABLE)) == len(NOT_PLAYABLE)
