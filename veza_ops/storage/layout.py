@@ -152,7 +152,7 @@ class Layout:
     def _absolute(self, path: str) -> Place | Look:
         for prefix, target in self.targets.items():
             if _is_mapped(path, prefix):
-                return self._below(_join(target, path[len(prefix.rstrip("/")) :]))
+                return self._below(_join(target, path[len(prefix) :]))
         if prefix := self._is_like_a_key(path):
             return _not_within(prefix)
         place = self._below(path)
@@ -176,7 +176,7 @@ class Layout:
         top = max((top for top in self.tops if _is_within(path, top)), key=len, default="")
         if top and top != self.top:
             return Place(path, top, Area(top))
-        rest = path[len(top.rstrip("/")) :].lstrip("/")
+        rest = path[len(top) :].lstrip("/")
         first = rest.partition("/")[0]
         area = Area(_join(top or "/", first), directly=not first, covered=bool(top))
         return Place(path, top or "/", area)
@@ -192,7 +192,7 @@ class Layout:
             return _join(self.top, file_path)
         for prefix, target in self.targets.items():
             if _is_within(file_path, prefix):
-                return _join(target, file_path[len(prefix.rstrip("/")) :])
+                return _join(target, file_path[len(prefix) :])
         return file_path
 
     def names_of(self, path: str) -> list[str]:
@@ -217,7 +217,7 @@ class Layout:
         yield path
         for prefix, folder in (("", self.top), *self.targets.items()):
             if folder and _is_within(path, folder):
-                rest = path[len(folder.rstrip("/")) :].lstrip("/")
+                rest = path[len(folder) :].lstrip("/")
                 yield _join(prefix, rest) if prefix else rest
 
 
