@@ -237,6 +237,8 @@ class Proof:
     def __str__(self) -> str:
         if not self.sampled and not self.refused and not self.whole:
             return "storage taken on trust: there is no sample of playable tracks to prove it with"
+        if self.is_refused and not self.refused:
+            return f"storage not proven: {self.whole}"
         seen = f"the files of {self.seen} of the {self.sampled} newest playable tracks are there"
         if not self.refused:
             return f"storage proven: {seen}" + (f". Left alone: {self._reasons}" if self.left else "")

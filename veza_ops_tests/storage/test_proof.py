@@ -527,6 +527,12 @@ def test_areas_that_are_proven_each_time_are_proven_however_many_there_are() -> 
     assert not both.is_refused
 
 
+def test_of_thousands_of_proven_areas_a_thousand_are_remembered() -> None:
+    proof = by_hand({Area(f"/srv/{number}"): SEEN_HERE for number in range(1_100)}).proof()
+    others = by_hand({Area(f"/mnt/{number}"): SEEN_HERE for number in range(1_100)}).proof()
+    assert len(proof.proven) == len((proof | others).proven) == 1_000
+
+
 # -- refusing -------------------------------------------------------------------------------------------------------
 
 
