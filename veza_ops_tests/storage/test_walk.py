@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.walk import CUT, Stored, walk
-from veza_ops_tests.storage.conftest import OnOpen, make, raises
+from veza_ops_tests.storage.conftest import OnListing, OnOpen, make, raises
 
 
 @pytest.fixture
@@ -185,3 +186,20 @@ def test_a_disk_whose_every_folder_hangs_is_left_after_some(
     *hung, rest = [each for each in walk([str(root)], 0.5) if each.unread]
     assert len(hung) == 10
     assert rest == Stored(str(root), 0, CUT)
+
+
+def test_what_is_found_slowly_is_handed_over_before_all_is_found(
+    root: Path, on_listing: OnListing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def slowly(number: int) -> None:
+        asked.append(number)
+        time.sleep(0.002)
+
+    monkeypatch.setattr("veza_ops.storage.walk._AT_ONCE_SECONDS", 0.001)
+    for name in ("a", "b", "c"):
+        make(root / "album" / name)
+    on_listing(root / "album", slowly)
+    next(walk([str(root / "album")]))
+    assert asked == [0]
