@@ -28,7 +28,8 @@ PLAIN_SECRET = "hunter2@home"
         ("postgresql://u:hunter2 home@h/db", "is not an address"),
         (f"postgresql://u:{SECRET}@[::1/db", "is not an address"),
         (f"postgresql://u:{SECRET}@h:port/db", "is not an address: its port is no number"),
-        (f"postgresql://u:{SECRET}@h:99999/db", "its port is no number"),
+        (f"postgresql://u:{SECRET}@h:65536/db", "its port is no number"),
+        (f"postgresql://u:{SECRET}@h:0/db", "its port is no number"),
         (f"postgresql://u:{SECRET}@h1:1,h2:2,h3/db?port=1,2", "2 ports for 3 hosts"),
         ("postgresql://u:hunter2/db", "its port is no number"),
         (f"mysql://u:{SECRET}@h/db", "starts with mysql://, but veza-ops speaks PostgreSQL only"),
@@ -90,6 +91,8 @@ def test_the_usual_ways_to_write_an_address_are_taken(scheme: str) -> None:
     ("url", "name"),
     [
         ("postgresql://u:p@h:6432/db", "database db (u@h:6432)"),
+        ("postgresql://u:p@h:1/db", "database db (u@h:1)"),
+        ("postgresql://u:p@h:65535/db", "database db (u@h:65535)"),
         ("postgresql://u:p@%2Fvar%2Frun%2Fpostgresql/db", "database db (u@/var/run/postgresql:5432)"),
         ("postgresql://u:@/db?host=/run/postgresql", "database db (u@/run/postgresql:5432)"),
         ("postgresql://u@h1:5432,h2:5433/db?target_session_attrs=read-write", "database db (u@h1:5432,h2:5433)"),
