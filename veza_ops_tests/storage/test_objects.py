@@ -347,6 +347,17 @@ def test_half_a_listing_says_nothing(faulty: FaultyStore, when: object, fault: F
         assert found.verdict is Verdict.UNVERIFIABLE, found
 
 
+def test_an_object_of_which_the_store_gives_no_answer_is_no_witness_and_no_regular_file(faulty: FaultyStore) -> None:
+    song = f"s3://veza/{SONG}"
+    assert Files(Layout()).why_not_regular([song]) == [""]
+    assert witnesses({"s3://veza/tracks": [song]}, [GHOST]).seen == 1
+    faulty.fault(heads, faults.error(403, "AccessDenied"))
+    (why,) = Files(Layout()).why_not_regular([song])
+    assert "access is denied" in why
+    denied = witnesses({"s3://veza/tracks": [song]}, [GHOST])
+    assert (denied.sampled, denied.seen) == (1, 0)
+
+
 def test_a_delete_marker_says_that_the_file_came_and_went(faulty: FaultyStore) -> None:
     faulty.fault(heads, faults.error(404, x_amz_delete_marker="true"))
     verdict, reason = said(GHOST, again=True)
