@@ -1,4 +1,13 @@
 """The mutants that mean the same as the code, or nothing that is promised: each with the reason why no test notices."""
 
-EQUIVALENTS: dict[str, str] = {}
+EQUIVALENTS = {
+    "looks.py Looking._sample: operand 1 dropped: self.database and (not learned.sample.is_all) and any((area not in "
+    "learned.sample.areas for area in ": "Looks without a database have no sample, and then `is_all` is true.",
+    "storage/likeness.py _without_query: break/continue: break": "Where nothing was taken off, nothing more is: the "
+    "other rounds take time only.",
+    "storage/objects.py Prefix._listed: operand 2 dropped: len(page) >= PAGE and len(set(names)) == 1 and (names[0] in "
+    "self._prefixes)": "What is listed again of such a page is taken once: it costs questions only.",
+    "storage/order.py Order.has_next: comparison: f'{key}/' > last": "A key that is the last "
+    "one but for a slash is not above it, with the slash or without.",
+}
 """By the mutant's key, as `python -m veza_ops_tests.mutants.sampler` says it."""

@@ -34,7 +34,7 @@ _OPTIONS = (
     "--hypothesis-seed=0",
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # the libraries are loaded already
 )
-_NOT_LOADED = re.compile("Error while loading conftest|ImportError while loading|errors? during collection")
+_NOT_LOADED = re.compile("Error while loading conftest|ImportError while loading|errors? during collection|no collectors")
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(LOADED)
 
@@ -87,6 +87,8 @@ def _noticed(copy: Path, options: Sequence[str], tests: Sequence[str], seconds: 
     said = (copy / "said").read_text(errors="replace")
     if _NOT_LOADED.search(said):
         return "the package, which can't be imported"
+    if "Timeout (>" in said:
+        return "the time limit"
     if process.exitcode and process.exitcode < 0:
         return "the process, which ended"
     raise RuntimeError(f"The tests could not run (exit {process.exitcode}):\n{said[-3000:]}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from demo.store import Store
 from veza_ops.storage import keys, objects
@@ -13,6 +14,7 @@ from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Area, Look, Verdict
 from veza_ops.storage.proof import Known, Sample, Witnesses
+from veza_ops.storage.store import told
 from veza_ops.text import keep_secret
 from veza_ops_tests import store_faults as faults
 from veza_ops_tests.faulty_store import FaultyStore
@@ -259,6 +261,26 @@ def test_without_settings_or_libraries_a_row_says_what_to_do(monkeypatch: pytest
     assert "set AWS_REGION or AWS_ENDPOINT_URL" in said("s3://veza/song.flac")[1]
     monkeypatch.setattr(keys, "is_installed", lambda: False)
     assert "install veza-ops[s3]" in said("s3://veza/song.flac")[1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID"),
+        *("AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    ],
+)
+def test_any_variable_that_leads_to_a_store_says_that_there_is_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not keys.is_set_up()
+    monkeypatch.setenv(name, "something")
+    assert keys.is_set_up()
+
+
+def test_a_number_is_no_word_for_what_is_wrong() -> None:
+    answer = {"Error": {"Code": "404"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+    assert told(ClientError(answer, "HeadObject")) == (404, "")
+    assert told(ClientError({}, "HeadObject")) == (0, "")
+    assert told(TimeoutError("no answer")) == (0, "")
 
 
 # -- proof ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,22 @@
+"""The witnesses that are asked are the newest ones, wherever their files are."""
+
+from datetime import timedelta
+
+from veza_ops.storage.layout import Layout
+from veza_ops.tracks.preflight import preflight
+from veza_ops.tracks.table import Tracks
+from veza_ops.witnesses import draw
+from veza_ops_tests.library import Library
+
+
+def test_the_newest_of_the_whole_are_its_witnesses_in_whichever_areas_they_are(library: Library) -> None:
+    library.execute("DELETE FROM tracks")
+    for number in range(3):
+        for area in ("a", "b"):
+            age = timedelta(minutes=2 * number + (area == "b"))
+            library.add(f"{area}/{number}.flac", status="ready", age=age)
+    with library.engine.begin() as connection:
+        tracks = Tracks(preflight(connection, schema="public", name="tracks"), connection)
+        sample = draw(tracks, Layout(str(library.root)), 3)
+    assert [known.file_path for known in sample.whole] == ["a/0.flac", "b/0.flac", "a/1.flac"]
+    assert [len(known) for known in sample.areas.values()] == [3, 3]
