@@ -1,6 +1,11 @@
 """The mutants that mean the same as the code, or nothing that is promised: each with the reason why no test notices."""
 
 EQUIVALENTS = {
+    "evidence.py digest: one more: 8": "A digest of any size will do that is kept as a number.",
+    "looks.py Looking._sample: operand 2 dropped: self.database and (not learned.sample.is_all) and any((area not in "
+    "learned.sample.areas for area in ": "`draw_for` gives back a sample that is all there is: it costs a transaction.",
+    "tracks/playable.py PlayableTracks._can_hold: if False: if facts_of(self.table).encoding in TAKES_ANY_NAME: return "
+    "True": "The database, asked in its stead, says that it takes any text: it costs a question.",
     "looks.py Looking._sample: operand 1 dropped: self.database and (not learned.sample.is_all) and any((area not in "
     "learned.sample.areas for area in ": "Looks without a database have no sample, and then `is_all` is true.",
     "storage/likeness.py _without_query: break/continue: break": "Where nothing was taken off, nothing more is: the "

@@ -34,7 +34,9 @@ _OPTIONS = (
     "--hypothesis-seed=0",
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # the libraries are loaded already
 )
-_NOT_LOADED = re.compile("Error while loading conftest|ImportError while loading|errors? during collection|no collectors")
+_NOT_LOADED = re.compile(
+    "Error while loading conftest|ImportError while loading|errors? during collection|no collectors"
+)
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(LOADED)
 

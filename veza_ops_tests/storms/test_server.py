@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from veza_ops.evidence import MARKED
-from veza_ops_tests.library import counts
+from veza_ops_tests.library import counts, failure
 from veza_ops_tests.storms.conftest import OwnServer
 from veza_ops_tests.storms.scene import (
     AFTER_COMMIT,
@@ -110,6 +110,22 @@ def test_a_server_that_is_stopped_at_once_during_the_write_leaves_the_batch_undo
     evidence = Path(stoppable.instance.storage_directory()) / result.run_id / "veza_ops"
     assert [path.name for path in evidence.iterdir()] == [f"{MARKED}-00000.jsonl"]
     stoppable.assert_all_is_well()
+
+
+def test_a_standby_is_called_one_and_nothing_is_looked_for(stoppable: Scene, own_server: OwnServer) -> None:
+    """It takes no writes either, but whoever reads that is to look for the primary and not for a right."""
+    stoppable.library.engine.dispose()
+    own_server.stop("fast")
+    sign = own_server.server.pgdata / "standby.signal"
+    sign.touch()
+    own_server.start()
+    try:
+        assert "is in recovery (a standby)" in failure(stoppable.run())
+    finally:
+        own_server.stop("fast")
+        sign.unlink()
+        own_server.start()
+    stoppable.assert_no_good_track_changed()
 
 
 def test_a_commit_that_nobody_hears_of_is_not_done_twice(stoppable: Scene, own_server: OwnServer) -> None:
