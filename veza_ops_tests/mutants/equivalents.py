@@ -14,5 +14,8 @@ EQUIVALENTS = {
     "self._prefixes)": "What is listed again of such a page is taken once: it costs questions only.",
     "storage/order.py Order.has_next: comparison: f'{key}/' > last": "A key that is the last "
     "one but for a slash is not above it, with the slash or without.",
+    "undo/rules.py Undone: one less: 0": "A proof of nothing only begins a sum, of which the largest counts.",
+    "witnesses.py draw_for: operand 2 dropped: not unknown or not sample.size or sample.is_all": "Without a size, "
+    "none is read of any area: it costs a question.",
 }
 """By the mutant's key, as `python -m veza_ops_tests.mutants.sampler` says it."""

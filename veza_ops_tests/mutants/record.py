@@ -118,21 +118,22 @@ class Kept:
         return found
 
     def tests_of(self, file: str, *lines: int) -> list[str]:
-        """The tests that execute the first of `lines` that any executes: the fastest of each function, then the others.
+        """The tests that execute the first of `lines` that any executes: fast ones first, not all of one function.
 
-        Where a line is executed by the import alone, those that execute a line with a name that it defines.
+        Where a line is executed by the import alone, those that execute a line with a name that it defines, or are in a
+        file that has it.
         """
         by_line = self._of(file)
         touched = next((by_line[line] for line in lines if by_line.get(line)), None)
         if touched is None:
             touched = self._using(file, lines[-1])
         before: Counter[str] = Counter()
-        ranked: list[tuple[int, float, str]] = []
+        ranked: list[tuple[float, str]] = []
         for test in sorted(touched & self.seconds.keys(), key=lambda test: (self.seconds[test], test)):
             function = test.partition("[")[0]
-            ranked.append((before[function], self.seconds[test], test))
             before[function] += 1
-        return [test for *_, test in sorted(ranked)]
+            ranked.append((before[function] * self.seconds[test], test))
+        return [test for _, test in sorted(ranked)]
 
     def _of(self, file: str) -> dict[int, set[str]]:
         if file not in self._by_line:
@@ -153,6 +154,10 @@ class Kept:
             for number, text in enumerate(path.read_text().splitlines(), 1):
                 if number in by_line and names.search(text):
                     found |= by_line[number]
+        for path in PROJECT.glob("veza_ops_tests/**/test_*.py"):
+            if names.search(path.read_text()):
+                own = str(path.relative_to(PROJECT))
+                found.update(test for test in self.seconds if test.startswith(f"{own}::"))
         return found
 
 

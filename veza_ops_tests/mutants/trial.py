@@ -33,6 +33,7 @@ _OPTIONS = (
     *("-q", "--no-header", "--tb=line", f"--timeout={LIMIT}", "-p", "no:cacheprovider", "-p", "no:xdist"),
     "--hypothesis-seed=0",
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # the libraries are loaded already
+    *("-W", "ignore::pytest.PytestUnraisableExceptionWarning"),  # it would be raised when all tests are over
 )
 _NOT_LOADED = re.compile(
     "Error while loading conftest|ImportError while loading|errors? during collection|no collectors"
