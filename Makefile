@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Celery and Kubernetes, in an environment upon the other one: where they are installed, each process imports them.
 ENGINES := $(VENV)/engines
+PURELIB := python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 READY := $(VENV)/.ready
 
 .PHONY: help setup demo dev screenshots check test storms faults mutants mutants-sampled image bench bench-quick \
@@ -20,9 +21,11 @@ setup: $(READY) ## Install veza-ops and all its tools into .venv
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[web,production,s3,browser,dev]'
+	@touch $@
+
+$(ENGINES)/.ready: $(READY)
 	$(BIN)/python -m venv $(ENGINES)
-	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
-		>"$$($(ENGINES)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/all-of-the-other.pth"
+	echo "import site; site.addsitedir('$$($(BIN)/$(PURELIB))')" >"$$($(ENGINES)/bin/$(PURELIB))/all-of-the-other.pth"
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[engines]'
 	@touch $@
 
@@ -43,7 +46,7 @@ check: $(READY) ## Lint, check formatting, types and who imports whom, validate 
 	$(BIN)/dagster definitions validate
 	$(BIN)/dg check defs
 
-test: $(READY) ## Run the whole test suite against a real PostgreSQL
+test: $(READY) $(ENGINES)/.ready ## Run the whole test suite against a real PostgreSQL
 	$(BIN)/pytest -n 4 --dist loadgroup
 
 storms: $(READY) ## Run the storm suite alone (VEZA_OPS_UPLOADS=20000 for a long proof under load)

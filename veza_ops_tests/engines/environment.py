@@ -18,7 +18,7 @@ BIN = Path(sys.prefix) / "engines" / "bin"
 def why_no_engines() -> str | None:
     """Why nothing can be run in it, if so, and how to mend that."""
     missing = [name for name in ("python", "celery", "dagster-celery") if not (BIN / name).exists()]
-    return f"{BIN} has no {', no '.join(missing)}: run `make setup`" if missing else None
+    return f"{BIN} has no {', no '.join(missing)}: run `make test`" if missing else None
 
 
 NO_ENGINES = why_no_engines()
@@ -32,7 +32,7 @@ def redis_server() -> str | None:
     return str(installed[0]) if installed else shutil.which("redis-server")
 
 
-needs_redis = pytest.mark.skipif(redis_server() is None, reason="there is no redis-server: run `make setup`")
+needs_redis = pytest.mark.skipif(redis_server() is None, reason="there is no redis-server: run `make test`")
 
 
 def command(name: str, *arguments: str) -> list[str]:
