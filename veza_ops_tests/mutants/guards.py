@@ -2110,6 +2110,20 @@ GUARDS = [
     ),
     # -- object storage
     Guard(
+        "an object of which the store gives no answer is no witness",
+        "storage/objects.py",
+        "        if isinstance(found, str):\n            return found\n",
+        "",
+        "storage/test_objects.py -k no_regular_file",
+    ),
+    Guard(
+        "a page that has nothing new is not asked for again and again",
+        "storage/pages.py",
+        '            if not listed or listed[-1]["Key"] == last:\n',
+        "            if not listed:\n",
+        "storage/test_pages.py",
+    ),
+    Guard(
         "an answer of a store that says nothing of a key is not missing",
         "storage/objects.py",
         "        except StoreError as error:\n            return str(error)\n\n    def _ask",
