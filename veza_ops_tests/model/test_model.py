@@ -40,6 +40,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_row_is_what_the_model_says_after_any_steps(library: Library, folder: Path) -> None:
     stage = Stage(library, folder)
     try:

@@ -210,7 +210,7 @@ def test_what_a_store_says_is_told_by_its_answer_whatever_the_key(
     faulty: FaultyStore, name: str, status: int, code: str, words: str
 ) -> None:
     faulty.fault(lists, faults.error(status, code))
-    verdict, reason = said(f"s3://veza/tracks/{name}", seconds=3)
+    verdict, reason = said(f"s3://veza/tracks/{name}", seconds=6)
     assert (verdict, words in reason) == ("unverifiable", True)
 
 
