@@ -245,8 +245,12 @@ def _plain_files(folder: upath.UPath) -> Iterator[upath.UPath]:
         with as_os_errors():
             yield from (path for path in (folder.iterdir() if folder.is_dir() else ()) if path.is_file())
         return
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder.path) as entries:
-        yield from (folder / entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+    try:
+        with os.scandir(folder.path) as entries:
+            yield from (folder / entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.isdir(folder.path):
+            raise  # it is there, whatever was said of it a moment ago
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Evidence lasts: nothing is written over, nobody else reads it, and what is damaged costs itself alone."""
 
+import errno
 import json
 import os
 import stat
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import upath
@@ -198,6 +200,17 @@ def test_a_run_whose_folder_cannot_be_read_has_left_nothing_that_anybody_could_b
     with pytest.raises(ConfigurationError):
         unreadable.files(MARKED)
     assert not unreadable.has_files
+
+
+def test_a_folder_that_is_there_is_never_taken_for_empty_whatever_its_listing_says(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence.write(MARKED, 0, [{"id": "1"}])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", Mock(side_effect=FileNotFoundError(errno.ENOENT, "No such file")))
+        with pytest.raises(ConfigurationError, match=r"evidence in .* can't be read: No such file"):
+            evidence.files(MARKED)
+    assert len(evidence.files(MARKED)) == 1
 
 
 @pytest.mark.parametrize("folder", ["evidence", "./evidence", "~nobody-of-this-name/evidence"])

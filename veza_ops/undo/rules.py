@@ -112,6 +112,8 @@ def batches_of_run(records: Evidence, table: str, now: str, sample: Sample) -> l
     records.require()
     planned = records.files(MARKING)
     confirmed = records.files(MARKED)  # after the plans, which go when they are confirmed
+    if not (planned or confirmed):
+        records.require()  # it marked nothing, or a disk has lost sight of its evidence
     for path in (*confirmed, *planned):
         told = records.changes(path, table)
         if told.foreign and not told.by_place:

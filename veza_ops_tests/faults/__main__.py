@@ -18,7 +18,7 @@ BEGIN, END = "<!-- made by `make faults` -->\n", "<!-- end of what it made -->\n
 def main(words: str) -> int:
     """Run all, put the table together, and say whether a promise was broken."""
     with tempfile.TemporaryDirectory(prefix="veza-ops-faults-") as folder:
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "4", "--dist", "load", "--timeout", "0"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "4", "--maxschedchunk", "1", "--timeout", "0"]
         command += ["--show-capture=no", "-p", "no:logging", str(Path(__file__).parent)]
         command += ["-k", words] if words else []
         places = {"VEZA_OPS_FAULTS": os.environ.get("VEZA_OPS_FAULTS", "all")}

@@ -2,12 +2,14 @@
 
 import json
 import os
+import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 FOLDER = "VEZA_OPS_FAULTS_RECORD"
 """The variable that names where workers leave their part."""
+_FOLDER = os.environ.get(FOLDER)  # as it is before each test gets an environment of its own
 
 
 @dataclass
@@ -24,9 +26,9 @@ class Record:
 
     def save(self) -> None:
         """Leave this part where it is collected, if anybody does."""
-        if folder := os.environ.get(FOLDER):
+        if _FOLDER:
             rows = [[*key, self.runs[key], self.violations[key]] for key in self.runs]
-            Path(folder, f"{os.getpid()}-{id(self)}.json").write_text(json.dumps(rows))
+            Path(_FOLDER, f"{uuid.uuid4()}.json").write_text(json.dumps(rows))
 
     @classmethod
     def collected(cls, folder: Path) -> "Record":

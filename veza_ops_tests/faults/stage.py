@@ -32,6 +32,8 @@ HURRIED: dict[str, dict[str, Any]] = {
 
 QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """A fifth of the time is spent on what nobody reads."""
+RUNS_REMEMBERED = 20
+"""Runs that are kept in memory, each of which takes some megabytes."""
 
 Row = dict[str, Any]
 
@@ -147,6 +149,16 @@ class Stage(ABC):
         else:
             shutil.rmtree(self.evidence, ignore_errors=True)
         self.number += 1
+        if self.number % RUNS_REMEMBERED == 0:
+            self.forget()
+
+    def forget(self) -> None:
+        """Give back the memory that the runs before and the requests to the store have taken."""
+        if self.store is not None:
+            self.store.requests.clear()
+        if "_instance" in self.__dict__:
+            self._instance.dispose()
+            del self._instance
 
     def config(self, *, hurried: bool = True) -> dict[str, Any]:
         """The run config but for the job's own part."""

@@ -69,7 +69,7 @@ def stage(stages: Callable[[str], Stage], request: pytest.FixtureRequest) -> Sta
     return stages(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def record() -> Iterator[Record]:
     record = Record()
     yield record

@@ -966,6 +966,20 @@ GUARDS = [
         "undo/test_undo.py -k confirms_while",
     ),
     Guard(
+        "an undo whose evidence is lost from sight while it is listed has not undone a run that marked nothing",
+        "undo/rules.py",
+        "        records.require()  # it marked nothing, or a disk has lost sight of its evidence\n",
+        "        pass\n",
+        f"{UNDO} -k lost_from_sight",
+    ),
+    Guard(
+        "a folder of evidence that is there isn't empty since a disk denied it once",
+        "places.py",
+        "        if os.path.isdir(folder.path):\n",
+        "        if False:\n",
+        "test_evidence.py -k never_taken_for_empty",
+    ),
+    Guard(
         "a plan that is gone has been confirmed, and is no evidence that can't be read",
         "evidence.py",
         "            if place.name.startswith(_PLANS) and is_gone(place, self.answer_seconds):\n",

@@ -124,6 +124,18 @@ def test_what_the_run_confirms_while_its_undo_lists_the_evidence_breaks_nothing_
     assert (library.status(ghost), library.row(ghost)["status_message"]) == ("processing", "transcoding")
 
 
+def test_evidence_that_is_lost_from_sight_while_it_is_listed_fails_the_undo_instead_of_making_it_empty(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.add_ghost()
+    run_id = run_job(library, instance).run_id
+    of_run = Path(instance.storage_directory(), run_id)
+    arrange(monkeypatch, Evidence, "require", after=lambda: of_run.rename(of_run.with_name("unmounted")))
+    ops = {"find_marked_tracks": {"run_id": run_id}}
+    result = run_job(library, instance, job="restore_orphan_tracks", ops=ops)
+    assert f"There is no evidence of run {run_id}" in failure(result)
+
+
 def test_a_marked_track_whose_file_is_still_missing_stays_failed(
     library: Library, instance: dg.DagsterInstance
 ) -> None:
