@@ -105,7 +105,6 @@ def test_a_run_from_the_command_line_belongs_to_the_code_location_that_loads_the
 def test_whatever_is_not_finished_is_unfinished() -> None:
     assert {*FINISHED, *UNFINISHED} == set(dg.DagsterRunStatus)
     assert all(status.name in ("SUCCESS", "FAILURE", "CANCELED") for status in FINISHED)
-    assert dg.DagsterRunStatus.SUSPENDED in UNFINISHED
 
 
 def test_what_stands_for_a_table_tells_nobody_its_address_and_does_not_change_with_the_password() -> None:
