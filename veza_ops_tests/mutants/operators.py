@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -37,6 +38,8 @@ CALLED = {a: b for pair in _PAIRS.split(", ") for a, b in (pair.split(), pair.sp
 WITH_DEFAULTS = {"get", "next", "getattr", "pop", "fromkeys", "strip", "lstrip", "rstrip", "islice", "split", "sum"}
 """What means something else, and no error, without its last argument."""
 
+_one_at_a_time = threading.Lock()
+
 
 class Change(NamedTuple):
     """One change that can be made: in `holder`, under `name` (and number `at` of a list), `new` stands for `old`."""
@@ -55,15 +58,16 @@ class Change(NamedTuple):
 
     def applied_to(self, tree: ast.Module) -> str:
         """The source of `tree`, which the change was found in, with it made."""
-        before = getattr(self.holder, self.name)
-        after: Any = self.new
-        if self.at is not None:
-            after = [*before[: self.at], *([] if self.new is None else [self.new]), *before[self.at + 1 :]]
-        setattr(self.holder, self.name, after)
-        try:
-            return ast.unparse(ast.fix_missing_locations(tree))
-        finally:
-            setattr(self.holder, self.name, before)
+        with _one_at_a_time:  # the changes of a file have the tree in common, and mutants are tried side by side
+            before = getattr(self.holder, self.name)
+            after: Any = self.new
+            if self.at is not None:
+                after = [*before[: self.at], *([] if self.new is None else [self.new]), *before[self.at + 1 :]]
+            setattr(self.holder, self.name, after)
+            try:
+                return ast.unparse(ast.fix_missing_locations(tree))
+            finally:
+                setattr(self.holder, self.name, before)
 
 
 def changes_in(tree: ast.Module) -> Iterator[Change]:

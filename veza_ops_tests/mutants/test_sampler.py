@@ -1,6 +1,7 @@
 """A mutant that nobody chose is a change of the code, and can be made again by its name."""
 
 import ast
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,14 @@ def test_what_only_people_read_is_left_as_it_is() -> None:
         assert "The first name." in mutant.source
         assert "list[str]" in mutant.source
         assert "there is no name" in mutant.source or "raise" not in mutant.source
+
+
+def test_mutants_of_a_file_that_are_made_side_by_side_have_one_change_each() -> None:
+    mutants = list(mutants_of("recording.py"))
+    one_by_one = [mutant.source for mutant in mutants]
+    with ThreadPoolExecutor(2) as pool:
+        side_by_side = list(pool.map(lambda mutant: mutant.source, mutants))
+    assert side_by_side == one_by_one
 
 
 def test_a_mutant_has_the_same_name_when_other_code_has_changed(package: Path) -> None:
