@@ -52,6 +52,7 @@ def come_to_an_end(plan: dict[str, Any], fault: Fault, at: int, store: FaultySto
     told = None
     with suppress(EOFError):  # it was ended before it could tell
         told = ours.recv()
+    assert is_hung or process.exitcode in (0, -fault.signal), f"it ended by itself, with {process.exitcode}"
     places = world.places if Side.STORE in fault.sides else told
     was_struck = places is None or len(places) >= at
     return End(was_struck, is_hung, places[at - 1] if places and was_struck else "")

@@ -5,6 +5,7 @@ unless the fault says otherwise: nothing is a stand-in.
 """
 
 import builtins
+import io
 import math
 import os
 import sys
@@ -96,7 +97,9 @@ class World:
             for name in _CALLS:
                 patches.enter_context(patch.object(os, name, self._call(name, getattr(os, name))))
             patches.enter_context(patch.object(os, "scandir", self._scandir(os.scandir)))
-            patches.enter_context(patch.object(builtins, "open", self._open(open)))
+            opened = self._open(open)
+            for module in (builtins, io):  # pathlib knows it by the other name
+                patches.enter_context(patch.object(module, "open", opened))
             patches.enter_context(patch.object(Connection, "within", self._connect(Connection.within)))
             patches.enter_context(patch.object(Connection, "wait", self._wait(Connection.wait)))
             patches.enter_context(patch.object(HTTPAdapter, "send", self._send(HTTPAdapter.send)))
