@@ -79,10 +79,12 @@ def _cut_after(_: World, do: Do, what: Any) -> Any:
     raise psycopg.OperationalError("server closed the connection unexpectedly")
 
 
-def _in_silence(_: World, __: Do, what: Any) -> Any:
+def _in_silence(world: World, _: Do, what: Any) -> Any:
     if what is None:
         raise psycopg.errors.ConnectionTimeout("no answer")
     connection, wait = what
+    if not connection.answer_seconds:
+        world.hung.append(world.places[-1])
     connection.answer_seconds = 0.2
     return wait(connection, _never())
 

@@ -57,6 +57,12 @@ class Outcome:
         told = self.result.filter_events(lambda event: event.event_type is dg.DagsterEventType.ASSET_OBSERVATION)
         return str([event.asset_observation_data.asset_observation.metadata for event in told])
 
+    def unsuccessful(self) -> Iterator[str]:
+        """Why a run that nothing was in the way of has failed all the same."""
+        yield from self.unplain()
+        if self.result and not self.result.success:
+            yield f"the next run failed: {self.words}"
+
     def unplain(self) -> Iterator[str]:
         """What an operator could make nothing of."""
         for event in self.result.all_events if self.result else []:
@@ -208,6 +214,11 @@ class Stage(ABC):
     def broken(self, outcome: Outcome) -> Iterator[str]:
         """The promises that a run with a fault has broken."""
         yield from outcome.unplain()
+        yield from self.harmed()
+        yield from self.broken_by_job(outcome, self.library.rows())
+
+    def harmed(self) -> Iterator[str]:
+        """What no run may do, neither that with the fault nor the next one."""
         now = self.library.rows()
         for identity in self.rows.keys() - set(self.may_change):
             if now.get(identity) != self.rows[identity]:
@@ -215,7 +226,6 @@ class Stage(ABC):
         written = writes(self.library)
         if len(written) != len(set(written)):
             yield f"a row was written twice: {written}"
-        yield from self.broken_by_job(outcome, now)
 
     @property
     def may_change(self) -> list[Id]:

@@ -87,7 +87,7 @@ class Cleanup(Stage):
 
     def unfinished(self, outcome: Outcome) -> Iterator[str]:  # noqa: ARG002 - the same whatever went wrong
         after = self.run(hurried=False)
-        yield from after.unplain()
+        yield from after.unsuccessful()
         if left := [ghost for ghost in self.ghosts if self.library.status(ghost) != "failed"]:
             yield f"the next run has left {left}: {after.words}"
 
@@ -163,7 +163,7 @@ class Undo(Stage):
 
     def unfinished(self, outcome: Outcome) -> Iterator[str]:  # noqa: ARG002 - the same whatever went wrong
         after = self.run(hurried=False)
-        yield from after.unplain()
+        yield from after.unsuccessful()
         now = self.library.rows()
         if left := [each for each in self.may_change if now[each]["status"] != "processing"]:
             yield f"the next run has left {left}: {after.words}"
@@ -218,9 +218,8 @@ class Audit(Stage):
     def unfinished(self, outcome: Outcome) -> Iterator[str]:  # noqa: ARG002 - the same whatever went wrong
         after = self.run(hurried=False)
         assert after.result is not None
+        yield from after.unsuccessful()
         if not after.result.success:
-            yield from after.unplain()
-            yield "the next run failed"
             return
         told = self.told_of(after.result)
         if (told["unnamed"], told["missing"], told["audited"]) != (1, 1, 3):
@@ -236,6 +235,7 @@ class Pruning(Stage):
     """Two runs that are old enough, and one that isn't, each with evidence."""
 
     job = "prune_history"
+    sides = frozenset({Side.DISK, Side.STORE})
     old: list[str] = field(default_factory=list)
     young: str = ""
     template: Path = Path()
@@ -293,7 +293,7 @@ class Pruning(Stage):
 
     def unfinished(self, outcome: Outcome) -> Iterator[str]:
         after = self.run(hurried=False)
-        yield from after.unplain()
+        yield from after.unsuccessful()
         with self.instance() as instance:
             known = {run.run_id for run in instance.get_runs()}
         for run_id in self.old:

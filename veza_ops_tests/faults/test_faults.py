@@ -100,7 +100,7 @@ def struck(stage: Stage, fault: Fault, at: int) -> tuple[bool, list[str]]:
         hung = [f"waited without a bound at {place}" for place in world.hung]
     if not was_struck:
         return False, []
-    broken = [*hung, *stage.broken(outcome), *stage.unfinished(outcome)]
+    broken = [*hung, *stage.broken(outcome), *stage.unfinished(outcome), *stage.harmed()]
     return True, [f"{fault.name}, at place {at} ({where}): {each}" for each in broken]
 
 
@@ -126,4 +126,5 @@ def test_no_promise_is_broken(stage: Stage, fault: Fault, record: Record, reques
             break
         record.add(request.node.callspec.params["stage"], fault.name, len(broken))
         violations += broken
+    assert record.runs, "no run came to such a place"
     assert not violations, "\n".join(violations)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import psycopg
 import pytest
 import upath
 
 from veza_ops.places import lines_of
+from veza_ops.tracks.connection import Connection
 from veza_ops_tests.faults.kinds import FAULTS
 from veza_ops_tests.faults.process import come_to_an_end
 from veza_ops_tests.faults.world import World
@@ -25,3 +27,14 @@ def test_a_process_that_ends_by_itself_was_not_struck(name: str) -> None:
     fault = next(each for each in FAULTS if each.name == name)
     with pytest.raises(AssertionError, match="ended by itself"):
         come_to_an_end({}, fault, 1, None)
+
+
+def test_a_connection_that_has_no_bound_of_its_own_is_one_that_hangs(database_url: str) -> None:
+    fault = next(each for each in FAULTS if each.name == "a server that is silent and deaf")
+    for seconds, hung in ((30.0, 0), (0.0, 1)):
+        world = World(fault)
+        with Connection.connect(database_url, autocommit=True) as connection:
+            connection.answer_seconds = seconds
+            with world.watched(), pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT")
+        assert len(world.hung) == hung
