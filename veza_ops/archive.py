@@ -3,17 +3,18 @@
 from __future__ import annotations  # so that the loading of UPath waits until there is a file to read
 
 import re
-from collections.abc import Container, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.evidence import MARKED, MARKING, Evidence, is_gone, read_changes
+from veza_ops.evidence import MARKED, MARKING, Evidence, is_seen_to_be_gone, read_changes
 from veza_ops.places import ANSWER_SECONDS, plain_files, subfolders
 from veza_ops.tracks.row import Change, Place, Track
+
+Listing = Callable[[upath.UPath, float], Iterator[upath.UPath]]
 
 _MARKS = re.compile(rf"({MARKED}|{MARKING})-\d{{5,}}(\.\d+)?\.jsonl")
 
@@ -44,49 +45,60 @@ class Archive:
     def newest(self, tracks: Iterable[Track]) -> dict[Place, Claim]:
         """The newest claim to each of `tracks`, as far as there is any.
 
-        Whoever planned to mark a track last saw it in processing, so no earlier claim to it holds any more. A file that
-        is gone by the time that it is read has nothing to say. Raises ConfigurationError.
+        The run whose change left a track just as it is has marked it. Where none has, it is the one that planned to do
+        so last: it saw the track in processing, so no earlier claim holds any more. A file that is gone by the time
+        that it is read has nothing to say. Raises ConfigurationError.
         """
-        places = {track.place for track in tracks}
-        ids = {identity for identity, _ in places}
-        newest: dict[Place, Claim] = {}
+        by_place = {track.place: track for track in tracks}
+        ids = {identity for identity, _ in by_place}
+        newest: dict[Place, tuple[tuple[bool, str, bool], Claim]] = {}
         for claim in self._claims(ids) if ids else ():
             place = claim.change.place
-            if place in places and (place not in newest or claim[:2] >= newest[place][:2]):
-                newest[place] = claim
-        return newest
+            if place not in by_place:
+                continue
+            is_its_own = claim.change.is_timed and claim.change.left(by_place[place])
+            weight = is_its_own, claim.planned_at, claim.is_confirmed
+            if place not in newest or weight >= newest[place][0]:
+                newest[place] = weight, claim
+        return {place: claim for place, (_, claim) in newest.items()}
 
     def _claims(self, ids: Container[str]) -> Iterator[Claim]:
         read: set[str] = set()
-        is_over = False
-        while not is_over:
-            files = [path for path in self._files() if str(path) not in read]
+        # A plan may be confirmed, and removed, while it is listed or before it is read.
+        while files := [path for path in self._files() if str(path) not in read]:
             for path in files:
                 yield from self._claims_of(path, ids)
             read.update(map(str, files))
-            # A plan may have been confirmed beside it, and removed, since it was listed.
-            is_over = not any(path.name.startswith(f"{MARKING}-") for path in files)
 
     def _claims_of(self, path: upath.UPath, ids: Container[str]) -> Iterator[Claim]:
         run_id, is_confirmed = path.parent.parent.name, path.name.startswith(f"{MARKED}-")
         try:
             told = read_changes(str(path), self.table, ids, self.answer_seconds).by_place.values()
         except ConfigurationError:
-            if is_gone(path, self.answer_seconds):
+            if is_seen_to_be_gone(path, self.answer_seconds):
                 return
             raise
         for change, planned_at in told:
             yield Claim(planned_at, is_confirmed, run_id, change)
 
     def _of_run(self, run: upath.UPath) -> list[upath.UPath]:
-        with suppress(FileNotFoundError):  # forgotten in this moment
-            files = plain_files(run / "veza_ops", self.answer_seconds)
-            return [path for path in files if _MARKS.fullmatch(path.name)]
-        return []
+        files = self._inside(run / "veza_ops", plain_files)  # forgotten in this moment, it has none
+        return [path for path in files if _MARKS.fullmatch(path.name)]
+
+    def _inside(self, folder: upath.UPath, listing: Listing) -> list[upath.UPath]:
+        """What is in `folder`, which need not be there. Raises OSError."""
+        try:
+            return list(listing(folder, self.answer_seconds))
+        except NotADirectoryError:
+            return []
+        except FileNotFoundError:
+            if is_seen_to_be_gone(folder, self.answer_seconds):
+                return []
+            raise
 
     def _files(self) -> list[upath.UPath]:
         try:
-            runs = list(subfolders(self.folder, self.answer_seconds))
+            runs = self._inside(self.folder, subfolders)
             return [path for run in runs for path in self._of_run(run)]
         except OSError as error:
             raise ConfigurationError(

@@ -10,7 +10,7 @@ from __future__ import annotations  # so that the loading of UPath waits until t
 import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ import orjson
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.places import ANSWER_SECONDS, exists, is_folder, lines_of, plain_files, remove, write_new
+from veza_ops.places import ANSWER_SECONDS, is_folder, is_gone, lines_of, plain_files, remove, write_new
 from veza_ops.tracks.row import SERVER, Change, Judged, Place
 
 MARKED = "marked"
@@ -48,6 +48,8 @@ class Evidence:
     run_id: str
     answer_seconds: float = ANSWER_SECONDS
     """How long each thing that is asked of the folder may take."""
+    has_been_seen: bool = False
+    """Whether the run is known to have evidence: if none is there then, it was lost from sight."""
 
     @property
     def of_run(self) -> upath.UPath:
@@ -89,6 +91,8 @@ class Evidence:
             files = plain_files(self.of_run, self.answer_seconds)
             return sorted((path for path in files if name.fullmatch(path.name)), key=str)
         except OSError as error:
+            if isinstance(error, FileNotFoundError | NotADirectoryError) and not self.has_been_seen:
+                return []
             raise _unreadable(self.of_run, error) from None
 
     @property
@@ -109,9 +113,9 @@ class Evidence:
             return read_changes(str(path), table, answer_seconds=self.answer_seconds)
         except ConfigurationError:
             place = upath.UPath(path)
-            if place.name.startswith(_PLANS) and is_gone(place, self.answer_seconds):
-                return Changes({})
-            raise
+            if not (place.name.startswith(_PLANS) and is_seen_to_be_gone(place, self.answer_seconds)):
+                raise
+            return Changes({})
 
     def drop(self, *paths: upath.UPath) -> None:
         """Remove files that have nothing more to say; one that stays says nothing that isn't so."""
@@ -128,8 +132,11 @@ class Evidence:
         """Whether a run can have this id, which makes part of a path."""
         return _ID_OF_A_RUN.fullmatch(self.run_id) is not None
 
-    def require(self) -> None:
-        """Raises ConfigurationError for an id that no run has, and when the run left no evidence here."""
+    def required(self) -> Evidence:
+        """The same evidence, which is known to be there.
+
+        Raises ConfigurationError for an id that no run has, and when the run left no evidence here.
+        """
         if not self.is_of_a_run:
             raise ConfigurationError("find_marked_tracks.run_id is no run's id: copy it from the run's page.")
         try:
@@ -141,6 +148,7 @@ class Evidence:
                 f"There is no evidence of run {self.run_id} in {self.folder}. Check the run id; set evidence.folder if "
                 "the run kept it elsewhere. Without run_id, every track with the cleanup's message is looked at."
             )
+        return replace(self, has_been_seen=True)
 
     def remove(self) -> None:
         """Remove all that the run left here, if anything. Raises OSError."""
@@ -154,10 +162,10 @@ def _line(row: Mapping[str, Any]) -> bytes:
         return json.dumps(row).encode() + b"\n"
 
 
-def is_gone(path: upath.UPath, answer_seconds: float = ANSWER_SECONDS) -> bool:
-    """Whether a file of evidence is no longer there, for sure."""
+def is_seen_to_be_gone(path: upath.UPath, answer_seconds: float = ANSWER_SECONDS) -> bool:
+    """Whether evidence is no longer there, and somebody could see so."""
     try:
-        return not exists(path, answer_seconds)
+        return is_gone(path, answer_seconds)
     except OSError:
         return False
 

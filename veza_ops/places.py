@@ -123,15 +123,16 @@ def lines_of(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[byt
 
 
 def plain_files(folder: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[upath.UPath]:
-    """The files in a folder that hold what was written to them: no links, no pipes. None if there is no such folder.
+    """The files in a folder that hold what was written to them: no links, no pipes.
 
-    Raises OSError, also when the folder gives no answer within `seconds`.
+    Raises FileNotFoundError if there is no such folder, which in a bucket is an empty one; and OSError, also when the
+    folder gives no answer within `seconds`.
     """
     return each_within(seconds, buckets.files(folder, seconds) if in_bucket(folder) else _plain_files(folder))
 
 
 def subfolders(folder: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[upath.UPath]:
-    """What is in a folder, files too on a disk; nothing if there is none. Raises OSError, as above."""
+    """What is in a folder, files too on a disk. Raises FileNotFoundError and OSError, as above."""
     return each_within(seconds, buckets.folders(folder, seconds) if in_bucket(folder) else _inside(folder))
 
 
@@ -141,10 +142,21 @@ def is_folder(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> bool:
         return within(seconds, lambda: buckets.is_folder(path, seconds) if in_bucket(path) else path.is_dir())
 
 
-def exists(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> bool:
-    """Whether there is such a file. Raises OSError, as above."""
-    with as_os_errors():
-        return within(seconds, lambda: buckets.exists(path, seconds) if in_bucket(path) else path.exists())
+def is_gone(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> bool:
+    """Whether there is no such file or folder, for sure.
+
+    A disk that comes and goes says so of what is there. So the folder above has the word, which doesn't list what is
+    gone; of a folder above that isn't there itself, the one above that. Raises OSError, as above.
+    """
+    if in_bucket(path):
+        with as_os_errors():
+            return not within(seconds, lambda: buckets.exists(path, seconds))
+    try:
+        return path.name not in {each.name for each in subfolders(path.parent, seconds)}
+    except NotADirectoryError:
+        return True
+    except FileNotFoundError:
+        return path.parent != path.parent.parent and is_gone(path.parent, seconds)
 
 
 def remove(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> None:
@@ -155,7 +167,7 @@ def remove(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> None:
 
 def _inside(folder: upath.UPath) -> Iterator[upath.UPath]:
     with as_os_errors():
-        yield from folder.iterdir() if folder.is_dir() else ()
+        yield from folder.iterdir()
 
 
 def _remove(path: upath.UPath) -> None:
@@ -175,17 +187,20 @@ def _write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], beat: Bea
         with as_os_errors():
             return _store(folder, name, lines, beat)
     _make(folder.path)
-    path, descriptor = _create(folder, name)
+    path = _create(folder, name)
+    part = f"{path.path}.part"
     try:
-        with open(descriptor, "wb") as file:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT, _OWNER_ONLY), "wb") as file:
             file.writelines(_each(lines, beat))
             file.flush()
             os.fsync(file.fileno())
+        os.rename(part, path.path)
         _sync(folder.path)
         _require_waited_for(beat)
     except BaseException:
-        with suppress(OSError):
-            os.unlink(path.path)
+        for each in (part, path.path):
+            with suppress(OSError):
+                os.unlink(each)
         raise
     return path
 
@@ -195,11 +210,13 @@ def _names(name: str) -> Iterator[str]:
     yield from (f"{name}.{number}.jsonl" for number in count(1))
 
 
-def _create(folder: upath.UPath, name: str) -> tuple[upath.UPath, int]:
+def _create(folder: upath.UPath, name: str) -> upath.UPath:
+    """A file that wasn't there, and is empty until it is whole."""
     for each in _names(name):
         path = folder / each
         with suppress(FileExistsError):
-            return path, os.open(path.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
+            os.close(os.open(path.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
+            return path
     raise AssertionError
 
 
@@ -243,14 +260,10 @@ def _store(folder: upath.UPath, name: str, lines: Iterable[bytes], beat: Beat) -
 def _plain_files(folder: upath.UPath) -> Iterator[upath.UPath]:
     if not is_on_disk(folder):
         with as_os_errors():
-            yield from (path for path in (folder.iterdir() if folder.is_dir() else ()) if path.is_file())
+            yield from (path for path in folder.iterdir() if path.is_file())
         return
-    try:
-        with os.scandir(folder.path) as entries:
-            yield from (folder / entry.name for entry in entries if entry.is_file(follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        if os.path.isdir(folder.path):
-            raise  # it is there, whatever was said of it a moment ago
+    with os.scandir(folder.path) as entries:
+        yield from (folder / entry.name for entry in entries if entry.is_file(follow_symlinks=False))
 
 
 @contextmanager

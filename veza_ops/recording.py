@@ -107,7 +107,8 @@ class Recorder:
             table = tracks.identity
         confirmed = _told(self.records, kind.done, self.batch, table).keys()
         told = {path: self.records.changes(path, table).by_place for path in plans}
-        self.records.drop(*(path for path, by_place in told.items() if by_place.keys() <= confirmed))
+        # An empty one may be another worker's, who is about to write it.
+        self.records.drop(*(path for path, each in told.items() if each and each.keys() <= confirmed))
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ import json
 import os
 import stat
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 import upath
@@ -18,6 +20,7 @@ from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import MARKED, MARKING, Changes, Evidence, digest, is_same_table, read, read_changes
 from veza_ops.places import lasting
 from veza_ops.tracks.row import Change, Track
+from veza_ops_tests.faults.world import Fault, Side, World
 
 HERE = "public.tracks in veza"
 
@@ -111,7 +114,7 @@ def test_a_new_folder_is_itself_safe_from_a_power_cut(tmp_path: Path, monkeypatc
     evidence = Evidence(upath.UPath(tmp_path / "evidence"), "run")
     path = evidence.write(MARKED, 0, [change("a")])
     folders = [tmp_path, evidence.folder, evidence.folder / "run", evidence.of_run]
-    assert synced == [*map(str, folders[:3]), str(path), str(folders[3])]
+    assert synced == [*map(str, folders[:3]), f"{path}.part", str(folders[3])]
 
 
 def test_what_could_not_be_written_whole_leaves_nothing_behind(evidence: Evidence) -> None:
@@ -202,17 +205,6 @@ def test_a_run_whose_folder_cannot_be_read_has_left_nothing_that_anybody_could_b
     assert not unreadable.has_files
 
 
-def test_a_folder_that_is_there_is_never_taken_for_empty_whatever_its_listing_says(
-    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evidence.write(MARKED, 0, [{"id": "1"}])
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", Mock(side_effect=FileNotFoundError(errno.ENOENT, "No such file")))
-        with pytest.raises(ConfigurationError, match=r"evidence in .* can't be read: No such file"):
-            evidence.files(MARKED)
-    assert len(evidence.files(MARKED)) == 1
-
-
 @pytest.mark.parametrize("folder", ["evidence", "./evidence", "~nobody-of-this-name/evidence"])
 def test_a_folder_that_each_process_would_take_for_another_one_is_refused(folder: str) -> None:
     with pytest.raises(ConfigurationError, match="isn't absolute"):
@@ -274,6 +266,44 @@ def test_a_track_belongs_to_the_run_that_planned_to_mark_it_last(tmp_path: Path,
     at(tmp_path, "late", kind, 2, change("a", status_message_before="late"))
     at(tmp_path, "early", MARKED, 1, change("a", status_message_before="early"), change("c"))
     assert messages(tmp_path, marked("a"), marked("b")) == {"a": ("late", "late")}
+
+
+def test_a_track_belongs_to_the_run_that_left_it_as_it_is_whoever_planned_to_do_so_later(tmp_path: Path) -> None:
+    """The later one was killed once its write had met a row that was no longer in processing."""
+    at(tmp_path, "marked it", MARKED, 1, change("a", status_message_before="two"))
+    late = change("a", status_message_before="one", updated_at_after="2026-01-02 00:00:02")
+    at(tmp_path, "was killed", MARKING, 2, late)
+    assert messages(tmp_path, marked("a")) == {"a": ("marked it", "two")}
+
+
+@pytest.mark.parametrize("times", [1, 2, 5, 9])
+def test_a_disk_that_denies_what_is_there_loses_no_message(tmp_path: Path, times: int) -> None:
+    at(tmp_path, "run", MARKED, 1, change("a", status_message_before="half"))
+    at(tmp_path, "other", MARKING, 2, change("b", status_message_before="most"))
+    right = {"a": ("run", "half"), "b": ("other", "most")}
+
+    def deny(*_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    for place in count(1):
+        world = World(Fault("denied", frozenset({Side.DISK}), deny, places=times), place)
+        with world.watched(), suppress(ConfigurationError):
+            assert messages(tmp_path, marked("a"), marked("b")) == right
+        if not world.was_struck:
+            break
+    assert place > 5
+
+
+def test_a_file_has_its_name_once_it_is_whole(evidence: Evidence) -> None:
+    seen: list[int] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield change("a", status_message_before="long" * 10_000)
+        seen.extend(path.stat().st_size for path in evidence.files(MARKING))
+        yield change("b")
+
+    plan = evidence.write(MARKING, 0, rows())
+    assert (seen, len(list(evidence.rows(plan)))) == ([0], 2)
 
 
 def test_a_plan_that_is_confirmed_before_it_is_read_is_not_missed(

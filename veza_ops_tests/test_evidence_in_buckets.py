@@ -79,7 +79,7 @@ def test_what_was_written_is_found_again(evidence: Evidence) -> None:
     assert [row["id"] for row in rows(evidence)] == ["a"]
     assert evidence.files(MARKED, 4) == []
     assert evidence.has_files
-    evidence.require()
+    evidence.required()
     assert full_lists(evidence)["full_lists"].value == f"{evidence.folder}/run/veza_ops"
 
 
@@ -88,14 +88,14 @@ def test_a_run_that_left_nothing_is_told_from_one_that_did(evidence: Evidence) -
     assert evidence.files(MARKED) == []
     evidence.write(MARKED, 0, [change("a")])
     with pytest.raises(ConfigurationError, match=r"no evidence of run ru in s3://"):
-        Evidence(evidence.folder, "ru").require()
+        Evidence(evidence.folder, "ru").required()
 
 
 def test_what_marks_an_empty_folder_is_no_evidence(evidence: Evidence, store: Store, bucket: str) -> None:
     store.put(bucket, "some/evidence/run/veza_ops/", b"")
     assert not evidence.has_files
     with pytest.raises(ConfigurationError, match="no evidence of run"):
-        evidence.require()
+        evidence.required()
 
 
 def test_what_is_dropped_is_gone_and_the_rest_is_not(evidence: Evidence) -> None:
@@ -335,7 +335,7 @@ def test_an_error_says_what_to_mend_and_shows_no_secret(front: Front, address: s
     for ask in (
         lambda: evidence.write(MARKED, 0, [change("a")]),
         lambda: evidence.files(MARKED),
-        evidence.require,
+        evidence.required,
         lambda: Archive(evidence.folder, HERE).newest([marked("a")]),
     ):
         with pytest.raises(ConfigurationError) as caught:
@@ -375,7 +375,7 @@ def test_what_the_environment_says_of_a_proxy_holds(evidence: Evidence, monkeypa
 
 def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
     evidence = Evidence(lasting(f"s3://{bucket}-of-nobody/evidence"), "run", 5)
-    for ask in (lambda: evidence.write(MARKED, 0, [change("a")]), evidence.require):
+    for ask in (lambda: evidence.write(MARKED, 0, [change("a")]), evidence.required):
         with pytest.raises(ConfigurationError, match=rf"{bucket}-of-nobody.*there is no bucket"):
             ask()
 
@@ -399,7 +399,7 @@ def test_a_store_that_says_nothing_is_given_up_in_time(front: Front, address: st
         return None
 
     front.answer = nothing
-    for ask in (lambda: evidence.write(MARKED, 0, [change("b")]), lambda: evidence.files(MARKED), evidence.require):
+    for ask in (lambda: evidence.write(MARKED, 0, [change("b")]), lambda: evidence.files(MARKED), evidence.required):
         began = time.monotonic()
         with pytest.raises(ConfigurationError, match="doesn't answer"):
             ask()

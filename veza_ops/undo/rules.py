@@ -31,6 +31,8 @@ class MarkedBatch:
     """The file of evidence that confirms them."""
     planned: int | None = None
     """The run's own batch that they were planned in."""
+    confirmed_before: tuple[str, ...] = ()
+    """Of a planned batch, the files that confirm other parts of it."""
     sample: Sample = field(default_factory=Sample)
     """The tracks that prove the storage."""
 
@@ -103,17 +105,21 @@ class Marked:
     """No longer as the run left them."""
     damaged: int = 0
 
+    def __add__(self, other: "Marked") -> "Marked":
+        known = {track.place for track in self.tracks}
+        tracks = [*self.tracks, *(track for track in other.tracks if track.place not in known)]
+        messages = {**self.messages, **other.messages}
+        return Marked(tracks, messages, self.changed + other.changed, self.damaged + other.damaged)
+
 
 def batches_of_run(records: Evidence, table: str, now: str, sample: Sample) -> list[MarkedBatch]:
     """What a run marked of `table`, by its evidence.
 
     Raises ConfigurationError when there is none, it can't be read, or it is of another table.
     """
-    records.require()
+    records = records.required()
     planned = records.files(MARKING)
     confirmed = records.files(MARKED)  # after the plans, which go when they are confirmed
-    if not (planned or confirmed):
-        records.require()  # it marked nothing, or a disk has lost sight of its evidence
     for path in (*confirmed, *planned):
         told = records.changes(path, table)
         if told.foreign and not told.by_place:
@@ -122,7 +128,10 @@ def batches_of_run(records: Evidence, table: str, now: str, sample: Sample) -> l
                 "undone by it. Point database.url, db_schema and tracks_table at the one that it is of."
             )
     of_files = [{"confirmed": str(path)} for path in confirmed]
-    of_plans = [{"planned": number} for number in sorted({_batch_of(path.name) for path in planned})]
+    before = tuple(path.name for path in confirmed)
+    of_plans = [
+        {"planned": number, "confirmed_before": before} for number in sorted({_batch_of(path.name) for path in planned})
+    ]
     return [
         MarkedBatch(number, now, records.run_id, sample=sample, **how)  # type: ignore[arg-type]  # one or the other
         for number, how in enumerate((*of_files, *of_plans))
@@ -137,8 +146,7 @@ def _batch_of(name: str) -> int:
 def find_marked(batch: MarkedBatch, records: Evidence, database: Transaction) -> Marked:
     """The tracks of a batch that still are as they were left. Raises ConfigurationError for unreadable evidence."""
     if batch.planned is not None:
-        found = came_to_pass(records, MARK, batch.planned, database)
-        return Marked([track for track, _, _ in found], {track.place: _message(change) for track, change, _ in found})
+        return _planned(batch, batch.planned, records.required(), database)
     if batch.confirmed is not None:
         return _confirmed(batch.confirmed, records, database)
     assert batch.keyset is not None
@@ -146,6 +154,16 @@ def find_marked(batch: MarkedBatch, records: Evidence, database: Transaction) ->
         table, rows = tracks.identity, tracks.read(tracks.marked(), batch.keyset)
     claims = Archive.around(records, table).newest(rows)
     return Marked(rows, {place: _message(claim.change) for place, claim in claims.items()})
+
+
+def _planned(batch: MarkedBatch, number: int, records: Evidence, database: Transaction) -> Marked:
+    """What came to pass of the run's plans for a batch, confirmed or not by now: the run may go on."""
+    found = came_to_pass(records, MARK, number, database)
+    marked = Marked([track for track, _, _ in found], {track.place: _message(change) for track, change, _ in found})
+    for path in records.files(MARKED, number):
+        if path.name not in batch.confirmed_before:
+            marked += _confirmed(str(path), records, database)
+    return marked
 
 
 def _confirmed(path: str, records: Evidence, database: Transaction) -> Marked:

@@ -104,7 +104,6 @@ class Undo(Stage):
 
     @property
     def ops(self) -> dict[str, dict[str, Any]]:
-        # Without a run, batches are those of the table; with it, those of the evidence.
         return {
             "find_marked_tracks": {"run_id": self.undone, "batch_size": BATCH},
             "restore_tracks": {"dry_run": False},
@@ -168,6 +167,15 @@ class Undo(Stage):
         if left := [each for each in self.may_change if now[each]["status"] != "processing"]:
             yield f"the next run has left {left}: {after.words}"
         yield from self.unlike_before(now, set(map(str, self.may_change)))
+
+
+@dataclass
+class UndoOfAll(Undo):
+    """The same, by the message in the table, and by what the evidence of all runs says of each track."""
+
+    @property
+    def ops(self) -> dict[str, dict[str, Any]]:
+        return {"find_marked_tracks": {"batch_size": BATCH}, "restore_tracks": {"dry_run": False}}
 
 
 @dataclass
@@ -305,6 +313,7 @@ class Pruning(Stage):
 STAGES: dict[str, type[Stage]] = {
     "cleanup": Cleanup,
     "undo": Undo,
+    "undo of all": UndoOfAll,
     "audit": Audit,
     "pruning": Pruning,
     "alerts": Alerting,

@@ -231,7 +231,7 @@ class _File:
         self._file.__exit__(kind, error, trace)
 
 
-_CALLS = ("lstat", "stat", "open", "fsync", "mkdir", "unlink", "rmdir", "listdir")
+_CALLS = ("lstat", "stat", "open", "fsync", "rename", "mkdir", "unlink", "rmdir", "listdir")
 """Of the system's calls on files, those that veza-ops makes, by itself or through `_BETWEEN`."""
 
 _BETWEEN = {"os", "posixpath", "genericpath", "pathlib", "shutil", "contextlib", "codecs"}

