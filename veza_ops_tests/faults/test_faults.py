@@ -27,7 +27,7 @@ from veza_ops_tests.faulty_store import faulty_store
 from veza_ops_tests.library import Library
 
 PLACES = os.environ.get("VEZA_OPS_FAULTS", "")
-EVERY = 3
+EVERY = 4
 """Ordinarily, one in so many pairs of job and fault."""
 
 SIDES = {"disk": {Side.DISK, Side.DATABASE, Side.MESSAGES}, "bucket": {Side.STORE, Side.DATABASE}}
