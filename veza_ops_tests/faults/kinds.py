@@ -43,7 +43,15 @@ def _of_disk() -> Iterator[Fault]:
             world.hung.append(world.places[-1])
         raise OSError(errno.EIO, os.strerror(errno.EIO))  # nobody listens any more
 
+    yield Fault("EIO after once", frozenset({Side.DISK}), _done_and_denied)
     yield Fault("a disk that is silent once", frozenset({Side.DISK}), silent)
+
+
+def _done_and_denied(_: World, do: Do, __: Any) -> Any:
+    done = do()
+    if hasattr(done, "close"):
+        done.close()
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def _of_connection() -> Iterator[Fault]:

@@ -56,8 +56,9 @@ class Cleanup(Stage):
             yield f"changed without evidence: {unknown}"
         if invented := self.told(run_id, MARKED) - failed:
             yield f"confirmed, but never changed: {invented}"
-        if failed and (known := self.marked(run_id)) != failed:
-            yield f"the undo would take {known} for what was changed, not {failed}"
+        before = {str(ghost): self.rows[ghost]["status_message"] for ghost in self.ghosts}
+        if failed and (known := self.marked(run_id)) != {identity: before[identity] for identity in failed}:
+            yield f"the undo would take {known} for what was changed, not {failed}, or for its messages"
         if outcome.result and outcome.result.success:
             yield from self.untrue(outcome.result.output_for_node("report_cleanup"), len(failed))
 
@@ -72,15 +73,16 @@ class Cleanup(Stage):
         if not true:
             yield f"counted {dict(counts)}, but {failed} were changed"
 
-    def marked(self, run_id: str) -> set[str]:
-        """What the undo makes of the evidence."""
+    def marked(self, run_id: str) -> dict[str, str | None]:
+        """What the undo makes of the evidence: who was changed, and the message before."""
         database = Database(url=self.library.url)
         records = Evidence(upath.UPath(self.evidence), run_id)
         with database.tracks() as tracks:
             table, now = tracks.identity, str(tracks.now())
         try:
             batches = batches_of_run(records, table, now, Sample())
-            return {track.id for batch in batches for track in find_marked(batch, records, database.tracks).tracks}
+            found = [find_marked(batch, records, database.tracks) for batch in batches]
+            return {track.id: each.messages[track.place] for each in found for track in each.tracks}
         finally:
             if database._engine is not None:  # noqa: SLF001 - Dagster would do so at the end of the run
                 database._engine.dispose()  # noqa: SLF001

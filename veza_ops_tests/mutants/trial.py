@@ -30,7 +30,7 @@ LOADED += ["boto3", "botocore.session", "upath", "requests", "orjson", "apprise"
 LIMIT = 60
 """Seconds that a test may take; what hangs is noticed by that."""
 _OPTIONS = (
-    *("-q", "--no-header", "--tb=line", f"--timeout={LIMIT}", "-p", "no:cacheprovider", "-p", "no:xdist"),
+    *("-q", "--no-header", "--tb=line", f"--timeout={LIMIT}", "-p", "no:cacheprovider", "-n", "0"),
     "--hypothesis-seed=0",
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # the libraries are loaded already
     *("-W", "ignore::pytest.PytestUnraisableExceptionWarning"),  # it would be raised when all tests are over
