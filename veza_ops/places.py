@@ -160,9 +160,13 @@ def is_gone(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> bool:
 
 
 def remove(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> None:
-    """Remove a file, or a folder with all that is in it, if it is there. Raises OSError, as above."""
+    """Remove a file, or a folder with all that is in it, so that it is gone. Raises OSError, as above."""
     with as_os_errors():
-        within(seconds, lambda: buckets.remove(path, seconds) if in_bucket(path) else _remove(path))
+        try:
+            within(seconds, lambda: buckets.remove(path, seconds) if in_bucket(path) else _remove(path))
+        except FileNotFoundError:
+            if not is_gone(path, seconds):
+                raise
 
 
 def _inside(folder: upath.UPath) -> Iterator[upath.UPath]:
@@ -174,7 +178,7 @@ def _remove(path: upath.UPath) -> None:
     if path.is_dir():
         path.fs.rm(path.path, recursive=True)
     else:
-        path.unlink(missing_ok=True)
+        path.unlink()
 
 
 def _lines_of(path: upath.UPath) -> Iterator[bytes]:

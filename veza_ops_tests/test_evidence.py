@@ -276,22 +276,36 @@ def test_a_track_belongs_to_the_run_that_left_it_as_it_is_whoever_planned_to_do_
     assert messages(tmp_path, marked("a")) == {"a": ("marked it", "two")}
 
 
-@pytest.mark.parametrize("times", [1, 2, 5, 9])
-def test_a_disk_that_denies_what_is_there_loses_no_message(tmp_path: Path, times: int) -> None:
-    at(tmp_path, "run", MARKED, 1, change("a", status_message_before="half"))
-    at(tmp_path, "other", MARKING, 2, change("b", status_message_before="most"))
-    right = {"a": ("run", "half"), "b": ("other", "most")}
+def denials(times: int) -> Iterator[World]:
+    """Disks that say so many times of what is there that it isn't, each from the next call on."""
 
     def deny(*_: object) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     for place in count(1):
-        world = World(Fault("denied", frozenset({Side.DISK}), deny, places=times), place)
+        yield (world := World(Fault("denied", frozenset({Side.DISK}), deny, places=times), place))
+        if not world.was_struck:
+            assert place > 1
+            return
+
+
+@pytest.mark.parametrize("times", [1, 2, 5, 9])
+def test_a_disk_that_denies_what_is_there_loses_no_message(tmp_path: Path, times: int) -> None:
+    at(tmp_path, "run", MARKED, 1, change("a", status_message_before="half"))
+    at(tmp_path, "other", MARKING, 2, change("b", status_message_before="most"))
+    right = {"a": ("run", "half"), "b": ("other", "most")}
+    for world in denials(times):
         with world.watched(), suppress(ConfigurationError):
             assert messages(tmp_path, marked("a"), marked("b")) == right
-        if not world.was_struck:
-            break
-    assert place > 5
+
+
+@pytest.mark.parametrize("times", [1, 2, 5, 9])
+def test_what_a_disk_denies_is_not_taken_for_removed(tmp_path: Path, times: int) -> None:
+    for world in denials(times):
+        at(tmp_path, "run", MARKED, 1, change("a"))
+        with suppress(OSError), world.watched():
+            Evidence(upath.UPath(tmp_path), "run").remove()
+            assert not (tmp_path / "run").exists()
 
 
 def test_a_file_has_its_name_once_it_is_whole(evidence: Evidence) -> None:

@@ -236,10 +236,6 @@ class Audit(Stage):
             yield f"the next run found {told}"
 
 
-NOT_THERE = "ENOENT for ever"
-"""What an evidence disk that isn't mounted says, and says truly: evidence that is away stays, and the run is gone."""
-
-
 @dataclass
 class Pruning(Stage):
     """Two runs that are old enough, and one that isn't, each with evidence."""
@@ -292,10 +288,9 @@ class Pruning(Stage):
             known = {run.run_id for run in instance.get_runs()}
         if self.young not in known or self.files_of(self.young) != self.kept:
             yield "a run that isn't old was forgotten, or its evidence"
-        if outcome.fault != NOT_THERE:
-            for run_id in self.old:
-                if run_id not in known and self.files_of(run_id):
-                    yield f"forgotten, but for its evidence: {run_id}"
+        for run_id in self.old:
+            if run_id not in known and self.files_of(run_id):
+                yield f"forgotten, but for its evidence: {run_id}"
         if outcome.result and outcome.result.success:
             count = sum(outcome.result.output_for_node("remove_old_runs").values())
             if count != len(set(self.old) - known):
@@ -307,7 +302,7 @@ class Pruning(Stage):
         with self.instance() as instance:
             known = {run.run_id for run in instance.get_runs()}
         for run_id in self.old:
-            if run_id in known or (outcome.fault != NOT_THERE and self.files_of(run_id)):
+            if run_id in known or self.files_of(run_id):
                 yield f"the next run has left {run_id}: {after.result and after.result.success}"
         yield from self.broken_by_job(outcome, {})
 

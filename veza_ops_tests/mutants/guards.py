@@ -994,6 +994,13 @@ GUARDS = [
         "test_evidence.py -k denies",
     ),
     Guard(
+        "evidence that a disk denies is not taken for removed",
+        "places.py",
+        "            if not is_gone(path, seconds):\n",
+        "            if path is None:\n",
+        "test_evidence.py -k taken_for_removed",
+    ),
+    Guard(
         "evidence has its name once it is whole",
         "places.py",
         '    part = f"{path.path}.part"\n',
