@@ -194,7 +194,7 @@ def _write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], beat: Bea
     path = _create(folder, name)
     part = f"{path.path}.part"
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT, _OWNER_ONLY), "wb") as file:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY), "wb") as file:
             file.writelines(_each(lines, beat))
             file.flush()
             os.fsync(file.fileno())

@@ -320,6 +320,12 @@ def test_a_file_has_its_name_once_it_is_whole(evidence: Evidence) -> None:
     assert (seen, len(list(evidence.rows(plan)))) == ([0], 2)
 
 
+def test_what_a_killed_process_was_writing_is_no_part_of_what_the_next_one_writes(evidence: Evidence) -> None:
+    path = evidence.write(MARKED, 0, [])
+    path.rename(f"{path}.part").write_text('{"id": "old"}\n' * 100)
+    assert [row["id"] for row in evidence.rows(evidence.write(MARKED, 0, [change("a")]))] == ["a"]
+
+
 def test_a_plan_that_is_confirmed_before_it_is_read_is_not_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1001,6 +1001,13 @@ GUARDS = [
         "test_evidence.py -k taken_for_removed",
     ),
     Guard(
+        "what a killed process was writing is no part of other evidence",
+        "places.py",
+        "os.O_CREAT | os.O_TRUNC",
+        "os.O_CREAT",
+        "test_evidence.py -k killed_process",
+    ),
+    Guard(
         "evidence has its name once it is whole",
         "places.py",
         '    part = f"{path.path}.part"\n',
