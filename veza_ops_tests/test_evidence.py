@@ -283,7 +283,7 @@ def denials(times: int) -> Iterator[World]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     for place in count(1):
-        yield (world := World(Fault("denied", frozenset({Side.DISK}), deny, places=times), place))
+        yield (world := World(Fault("denied", frozenset({Side.DISK, Side.WRITES}), deny, places=times), place))
         if not world.was_struck:
             assert place > 1
             return

@@ -4,8 +4,8 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
 
 import psycopg
 import requests
@@ -30,21 +30,38 @@ def _raises(error: Callable[[], BaseException]) -> Callable[[World, Do, Any], An
     return strike
 
 
+def _ends(number: int) -> Callable[[World, Do, Any], Any]:
+    def strike(world: World, do: Do, _: Any) -> Any:
+        world.is_over.set()
+        os.kill(os.getpid(), number)
+        return do()
+
+    return strike
+
+
+def _silent(world: World, _: Do, __: Any) -> Any:
+    if not world.is_over.wait(PATIENCE):
+        world.hung.append(world.places[-1])
+    raise OSError(errno.EIO, os.strerror(errno.EIO))  # nobody listens any more
+
+
 def _of_disk() -> Iterator[Fault]:
+    disk = frozenset({Side.DISK, Side.WRITES})
+
     def error(number: int) -> Callable[[], BaseException]:
         return lambda: OSError(number, os.strerror(number))
 
     for name in ("EIO", "ENOENT", "ESTALE", "ENOSPC", "EACCES"):
         for words, places in _TIMES.items():
-            yield Fault(f"{name} {words}", frozenset({Side.DISK}), _raises(error(getattr(errno, name))), places=places)
+            yield Fault(f"{name} {words}", disk, _raises(error(getattr(errno, name))), places=places)
 
-    def silent(world: World, _: Do, __: Any) -> Any:
-        if not world.is_over.wait(PATIENCE):
-            world.hung.append(world.places[-1])
-        raise OSError(errno.EIO, os.strerror(errno.EIO))  # nobody listens any more
+    def full(_: World, __: Do, what: Any) -> Any:
+        _write_half(*what)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    yield Fault("EIO after once", frozenset({Side.DISK}), _done_and_denied)
-    yield Fault("a disk that is silent once", frozenset({Side.DISK}), silent)
+    yield Fault("EIO after once", disk, _done_and_denied)
+    yield Fault("ENOSPC in mid-line", frozenset({Side.WRITES}), full)
+    yield Fault("a disk that is silent once", disk, _silent)
 
 
 def _done_and_denied(_: World, do: Do, __: Any) -> Any:
@@ -52,6 +69,12 @@ def _done_and_denied(_: World, do: Do, __: Any) -> Any:
     if hasattr(done, "close"):
         done.close()
     raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def _write_half(file: BinaryIO, lines: bytes | Iterable[bytes]) -> None:
+    whole = lines if isinstance(lines, bytes) else b"".join(lines)
+    file.write(whole[: len(whole) // 2])
+    file.flush()
 
 
 def _of_connection() -> Iterator[Fault]:
@@ -87,9 +110,9 @@ def _cut_after(_: World, do: Do, what: Any) -> Any:
     raise psycopg.OperationalError("server closed the connection unexpectedly")
 
 
-def _in_silence(world: World, _: Do, what: Any) -> Any:
+def _in_silence(world: World, do: Do, what: Any) -> Any:
     if what is None:
-        raise psycopg.errors.ConnectionTimeout("no answer")
+        return _silent(world, do, what)
     connection, wait = what
     if not connection.answer_seconds:
         world.hung.append(world.places[-1])
@@ -140,22 +163,22 @@ def _of_channel() -> Iterator[Fault]:
     yield Fault("a channel that refuses once", messages, refused)
     yield Fault("a channel that refuses for ever", messages, refused, places=FOR_EVER)
     yield Fault(ANSWER_IS_LOST, messages, answered_by_nobody)
-    yield Fault("a channel that is silent", messages, _raises(lambda: requests.ReadTimeout("silent")))
+    yield Fault("a channel that is silent", messages, _silent)
 
 
 def _of_process() -> Iterator[Fault]:
-    everywhere = frozenset({Side.DISK, Side.DATABASE, Side.MESSAGES})
+    everywhere = frozenset({Side.DISK, Side.WRITES, Side.DATABASE, Side.MESSAGES})
     yield Fault("no memory", everywhere, _raises(MemoryError))
     for name in ("SIGKILL", "SIGTERM"):
         number = signal.Signals[name]
-
-        def strike(world: World, do: Do, _: Any, number: int = number) -> Any:
-            world.is_over.set()
-            os.kill(os.getpid(), number)
-            return do()
-
-        yield Fault(name, everywhere, strike, signal=number)
+        yield Fault(name, everywhere, _ends(number), signal=number)
         yield Fault(f"{name} at a request", frozenset({Side.STORE}), _nothing, signal=number)
+
+    def killed(world: World, do: Do, what: Any) -> Any:
+        _write_half(*what)
+        return _ends(signal.SIGKILL)(world, do, what)
+
+    yield Fault("SIGKILL in mid-line", frozenset({Side.WRITES}), killed, signal=signal.SIGKILL)
 
 
 FAULTS = [*_of_disk(), *_of_connection(), *_of_store(), *_of_channel(), *_of_process()]

