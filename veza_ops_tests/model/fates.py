@@ -69,7 +69,7 @@ class Fates:
         if not row.is_stale or self.disks.shows(path):
             return Fate.SPARED
         if not self.disks.is_mounted(path):
-            return Fate.EITHER if self._nothing_tells(path) else Fate.SPARED
+            return Fate.EITHER if self.nothing_tells(path) else Fate.SPARED
         if self.disks.shows_like(path) or self.disks.shows_upload(path) or not self.proves(path):
             return Fate.SPARED
         return Fate.SPARED if self._may_be_a_mount_point(path) else Fate.FAILED
@@ -91,7 +91,7 @@ class Fates:
         paths = [row.file_path for row in newest if row.is_playable]
         return [path for path in paths if not folder or path.startswith(f"{folder}/")][:SAMPLED]
 
-    def _nothing_tells(self, path: str) -> bool:
+    def nothing_tells(self, path: str) -> bool:
         """Whether this is where the promise ends: the disk of a file is away, and by nothing can anybody tell.
 
         On a platform without playable tracks, storage is taken on trust. An area without any of its own is told by its

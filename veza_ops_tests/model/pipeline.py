@@ -170,19 +170,19 @@ class Pipeline:
         """An undo puts the tracks back that are as the cleanup left them and have their file, and nothing else."""
         wanted, began = self._to_restore(cleanup), datetime.now(UTC)
         result = self._restore(cleanup)
-        restored = self._put_back(result, {identity: {message} for identity, message in wanted.items()}, began)
+        restored = self._put_back(result, wanted, began)
         if self._undone(result, cleanup, is_sure=bool(wanted)):
             told = _counts_of(result)
             assert told["marked"] == len(cleanup.changes), told
             self._undo_adds_up(told, restored)
 
     def undo_all(self) -> None:
-        """An undo of whatever bears the message, with the messages that any evidence tells of."""
-        wanted: dict[UUID, set[str | None]] = {}
+        """An undo of whatever bears the message, with what its evidence tells of each track."""
+        wanted: dict[UUID, str | None] = {}
         for identity, row in self.veza.rows.items():
             is_marked = (row.status, row.status_message, row.deleted_at) == ("failed", MESSAGE, None)
             if is_marked and self.veza.disks.shows(row.file_path):
-                wanted[identity] = self._messages_of(row) or {None}
+                wanted[identity] = self._message_of(row)
         began = datetime.now(UTC)
         result = self._restore(None)
         restored = self._put_back(result, wanted, began)
@@ -203,10 +203,15 @@ class Pipeline:
         self.undo(cleanup)
         assert self.veza.rows == now
 
-    def _messages_of(self, row: Row) -> set[str | None]:
-        """What a track said before any of the cleanups that failed it, as far as there is evidence."""
-        known = [each.changes[row.id][0] for each in self.cleanups if not each.is_forgotten and row.id in each.changes]
-        return {before.status_message for before in known if before.file_path == row.file_path}
+    def _message_of(self, row: Row) -> str | None:
+        """What a track said before the cleanup that left it as it is or, if none did, before the last that failed it.
+
+        Nothing, where there is no evidence any more.
+        """
+        known = [each.changes[row.id] for each in self.cleanups if not each.is_forgotten and row.id in each.changes]
+        known = [(before, left) for before, left in known if before.file_path == row.file_path]
+        exact = [(before, left) for before, left in known if replace(row, created_at=left.created_at) == left]
+        return (exact or known)[-1][0].status_message if known else None
 
     def _to_restore(self, cleanup: Cleanup) -> dict[UUID, str | None]:
         """The tracks that an undo has to put back, with the messages that they had."""
@@ -226,10 +231,8 @@ class Pipeline:
         ops: Ops = {"find_marked_tracks": {**which, "batch_size": 2}, "restore_tracks": {"dry_run": dry_run}}
         return self.jobs.run("restore_orphan_tracks", ops)
 
-    def _put_back(
-        self, result: dg.ExecuteInProcessResult, wanted: Mapping[UUID, AbstractSet[str | None]], began: datetime
-    ) -> int:
-        """How many tracks an undo has put back, if they are those that are `wanted`, with one of their messages."""
+    def _put_back(self, result: dg.ExecuteInProcessResult, wanted: Mapping[UUID, str | None], began: datetime) -> int:
+        """How many tracks an undo has put back, if they are those that are `wanted`, with their messages."""
         was, now = self.veza.rows, self.veza.table()
         changed = {identity: row for identity, row in now.items() if row != was[identity]}
         assert changed.keys() == wanted.keys(), (
@@ -239,7 +242,7 @@ class Pipeline:
             stays = row.status_message, row.updated_at
             back = replace(was[identity], status="processing", status_message=stays[0], updated_at=stays[1])
             assert row == back, f"{row.title} isn't as an undo leaves it: {row}"
-            assert row.status_message in wanted[identity], f"{row.title} has another message than before: {row}"
+            assert row.status_message == wanted[identity], f"{row.title} has another message than before: {row}"
             assert began <= row.updated_at <= datetime.now(UTC), row.title
         told = self.jobs.lines(result.run_id, "restored")
         assert told.keys() == changed.keys(), "evidence names other tracks than were restored"
@@ -267,15 +270,16 @@ class Pipeline:
     # -- looking and forgetting
 
     def audit(self) -> None:
-        """An audit changes nothing, and calls no file missing that is there or on a disk that is away."""
+        """An audit changes nothing, and calls no file missing that is there, or on a disk that is known to be away."""
         playable = {identity: row.file_path for identity, row in self.veza.rows.items() if row.is_playable}
         disks = self.veza.disks
         result = self.jobs.run("audit_track_files", {"audit_files": {"start_over": True}})
         self.same_table("an audit")
         for identity in self.jobs.lines(result.run_id, "audit_missing"):
             path = playable[identity]
-            assert disks.is_mounted(path), f"{path} was called missing, and its disk is away"
-            assert path not in disks.files, f"{path} was called missing"
+            is_unknown = not disks.is_mounted(path) and self.veza.fates.nothing_tells(path)
+            assert is_unknown or path not in disks.files, f"{path} was called missing"
+            assert is_unknown or disks.is_mounted(path), f"{path} was called missing, and its disk is away"
         if result.success:
             told = result.output_for_node("audit_files").round
             assert told.audited == len(playable)
