@@ -25,10 +25,10 @@ from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import MARKED, MARKING, UNVERIFIABLE, Evidence
 from veza_ops.places import lasting, subfolders
 from veza_ops.steps import full_lists
+from veza_ops_tests.changes import HERE, change, marked
 from veza_ops_tests.history.test_history import age
 from veza_ops_tests.library import Library, counts, failure, run_job
 from veza_ops_tests.storms.scene import Scene
-from veza_ops_tests.test_evidence import HERE, change, marked
 
 SECRET = "s3cr3t-0f-the-st0re"
 FOR_REAL = {"restore_tracks": {"dry_run": False}}

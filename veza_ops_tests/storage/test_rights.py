@@ -22,7 +22,7 @@ from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Look
 from veza_ops.storage.proof import Known, Sample
-from veza_ops_tests.test_evidence import change
+from veza_ops_tests.changes import change
 
 PAGE = Path(__file__).parents[2] / "docs" / "deploy.md"
 POLICY, IDENTITY, FOR_EVIDENCE = (

@@ -1,0 +1,112 @@
+"""What the evidence of all runs together says of a track: whose it is, and what its message was."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import upath
+
+from veza_ops import archive
+from veza_ops.archive import Archive
+from veza_ops.errors import ConfigurationError
+from veza_ops.evidence import MARKED, MARKING, Changes, Evidence, read_changes
+from veza_ops.tracks.row import Track
+from veza_ops_tests.changes import HERE, change, denials, marked
+
+
+def at(tmp_path: Path, run_id: str, kind: str, minute: int, *rows: dict[str, Any]) -> None:
+    """Write evidence of a run that planned to mark these so many minutes past the hour."""
+    planned_at = f"2026-01-02 00:{minute:02}:00"
+    Evidence(upath.UPath(tmp_path), run_id).write(kind, 0, [row | {"planned_at": planned_at} for row in rows])
+
+
+def messages(tmp_path: Path, *tracks: Track) -> dict[str, tuple[str, str | None]]:
+    """The run that each track belongs to, and the message that it had before."""
+    claims = Archive(upath.UPath(tmp_path), HERE).newest(tracks)
+    return {place[0]: (claim.run_id, claim.change.status_message_before) for place, claim in claims.items()}
+
+
+@pytest.mark.parametrize("kind", [MARKED, MARKING])
+def test_a_track_belongs_to_the_run_that_planned_to_mark_it_last(tmp_path: Path, kind: str) -> None:
+    """That run saw it in processing: whatever was done before has been undone since."""
+    at(tmp_path, "late", kind, 2, change("a", status_message_before="late"))
+    at(tmp_path, "early", MARKED, 1, change("a", status_message_before="early"), change("c"))
+    assert messages(tmp_path, marked("a"), marked("b")) == {"a": ("late", "late")}
+
+
+def test_a_track_belongs_to_the_run_that_left_it_as_it_is_whoever_planned_to_do_so_later(tmp_path: Path) -> None:
+    """The later one was killed once its write had met a row that was no longer in processing."""
+    at(tmp_path, "marked it", MARKED, 1, change("a", status_message_before="two"))
+    late = change("a", status_message_before="one", updated_at_after="2026-01-02 00:00:02")
+    at(tmp_path, "was killed", MARKING, 2, late)
+    assert messages(tmp_path, marked("a")) == {"a": ("marked it", "two")}
+
+
+@pytest.mark.parametrize("times", [1, 2, 5, 9])
+def test_a_disk_that_denies_what_is_there_loses_no_message(tmp_path: Path, times: int) -> None:
+    at(tmp_path, "run", MARKED, 1, change("a", status_message_before="half"))
+    at(tmp_path, "other", MARKING, 2, change("b", status_message_before="most"))
+    right = {"a": ("run", "half"), "b": ("other", "most")}
+    for world in denials(times):
+        with world.watched(), suppress(ConfigurationError):
+            assert messages(tmp_path, marked("a"), marked("b")) == right
+
+
+def test_a_plan_that_is_confirmed_before_it_is_read_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The undo has listed the evidence of a cleanup that is about to confirm its plan, and to remove it."""
+    at(tmp_path, "run", MARKING, 1, change("a", status_message_before="half"))
+
+    def late(*args: Any) -> Changes:
+        run = Evidence(upath.UPath(tmp_path), "run")
+        if plans := run.files(MARKING):
+            at(tmp_path, "run", MARKED, 1, change("a", status_message_before="half"))
+            run.drop(*plans)
+        return read_changes(*args)
+
+    monkeypatch.setattr(archive, "read_changes", late)
+    assert messages(tmp_path, marked("a")) == {"a": ("run", "half")}
+
+
+def test_of_one_run_what_was_confirmed_counts_more_than_what_was_planned(tmp_path: Path) -> None:
+    at(tmp_path, "run", MARKING, 1, change("a", status_message_before="planned"))
+    at(tmp_path, "run", MARKED, 1, change("a", status_message_before="done"))
+    assert messages(tmp_path, marked("a")) == {"a": ("run", "done")}
+
+
+@pytest.mark.parametrize(
+    "other", [{"file_path": "moved.flac"}, {"table": "public.tracks in staging"}], ids=["path", "table"]
+)
+def test_the_message_of_another_track_is_not_taken(tmp_path: Path, other: dict[str, Any]) -> None:
+    at(tmp_path, "run", MARKED, 1, change("a", **other))
+    assert messages(tmp_path, marked("a")) == {}
+
+
+def test_evidence_from_before_it_told_of_tables_and_plans_is_taken(tmp_path: Path) -> None:
+    old = {name: value for name, value in change("a").items() if name != "table"}
+    Evidence(upath.UPath(tmp_path), "old").write(MARKED, 0, [old])
+    assert messages(tmp_path, marked("a")) == {"a": ("old", "half")}
+
+
+def test_what_else_lies_in_the_folder_is_in_nobodys_way(tmp_path: Path) -> None:
+    at(tmp_path, "run", MARKED, 1, change("a"))
+    odd = tmp_path / "odd" / "veza_ops"
+    odd.mkdir(parents=True)
+    (odd / "marked-00000.jsonl").mkdir()
+    (odd / "marked-00001.jsonl").symlink_to("nowhere")
+    os.mkfifo(odd / "marked-00002.jsonl")
+    (odd / "marking-old.jsonl").write_text("{}")
+    (tmp_path / "file").touch()
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "veza_ops").touch()
+    assert messages(tmp_path, marked("a")) == {"a": ("run", "half")}
+    assert Evidence(upath.UPath(tmp_path), "odd").files(MARKED) == []
+    assert Evidence(upath.UPath(tmp_path), "odd").files(MARKING) == []
+
+
+def test_a_line_with_an_id_that_is_none_is_in_nobodys_way(tmp_path: Path) -> None:
+    at(tmp_path, "run", MARKED, 1, change("a"), change("b") | {"id": ["x"]}, change("c") | {"id": {}})
+    assert messages(tmp_path, marked("a")) == {"a": ("run", "half")}
