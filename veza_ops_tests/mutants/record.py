@@ -24,7 +24,7 @@ KEPT = PROJECT / ".mutants"
 _STORMS = ("disk", "areas", "names", "writes", "uploads", "evidence", "parts", "buckets", "clocks", "wrong_place")
 TESTS = (
     *("storage", "tracks", "cleanup", "undo", "audit", "test_evidence.py", "test_evidence_in_buckets.py"),
-    *("test_secrets.py", "alerts/test_looks.py", "alerts/test_areas.py"),
+    *("test_archive.py", "test_secrets.py", "alerts/test_looks.py", "alerts/test_areas.py"),
     *(f"storms/test_{name}.py" for name in _STORMS),
 )
 

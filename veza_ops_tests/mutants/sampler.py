@@ -102,9 +102,16 @@ def tried(mutant: Mutant, kept: Kept, copies: Copies, enough: float) -> str:
     """The test that notices a mutant, or nothing; it is printed as well."""
     tests, seconds = tests_for(mutant, kept, enough)
     test = copies.noticed_by({mutant.file: mutant.source}, tests, seconds) if tests else ""
+    if test and test not in kept.seconds and _is_noticed_without(mutant, tests, seconds, copies):
+        test = ""
     where = f"{mutant.file}:{mutant.change.line}"
     print(f"{'noticed' if test else 'SURVIVED':9} {where} {mutant.key} -> {mutant.instead} [{test}]", flush=True)
     return test
+
+
+def _is_noticed_without(mutant: Mutant, tests: Sequence[str], seconds: float, copies: Copies) -> bool:
+    """Whether the tests come to a bad end on the file as it is too: a time limit is no word on the mutant then."""
+    return bool(copies.noticed_by({mutant.file: ast.unparse(mutant.tree)}, tests, seconds))
 
 
 def without_any(mutants: Iterable[Mutant], tests: Collection[str], kept: Kept, copies: Copies) -> str:
