@@ -64,8 +64,10 @@ class Archive:
 
     def _claims(self, ids: Container[str]) -> Iterator[Claim]:
         read: set[str] = set()
-        # A plan may be confirmed, and removed, while it is listed or before it is read.
-        while files := [path for path in self._files() if str(path) not in read]:
+        # A plan may be confirmed, and removed, while it is listed or before it is read. What confirms it is there by
+        # then, so that whatever the first list missed is in the second.
+        for _ in range(2):
+            files = [path for path in self._files() if str(path) not in read]
             for path in files:
                 yield from self._claims_of(path, ids)
             read.update(map(str, files))

@@ -9,8 +9,6 @@ from __future__ import annotations  # so that the loading of obstore waits until
 import errno
 import os
 import re
-import secrets
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -66,21 +64,21 @@ def require_usable(place: upath.UPath, seconds: float) -> None:
         raise ConfigurationError(f"evidence.folder is in a bucket that can't be used: {error}.") from None
 
 
-def put_new(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: float) -> upath.UPath:
-    """Store `lines` in a file that wasn't there: all of them or, when it raises OSError, none."""
+def put(path: upath.UPath, lines: Iterable[bytes], seconds: float) -> None:
+    """Store `lines` under a name that nobody else gives: all of them or, when it raises OSError, none.
+
+    So nothing is replaced, whether or not the store can refuse to; and to send the file once more after an answer that
+    was lost does no harm.
+    """
     import obstore  # noqa: PLC0415 - see above
 
-    # Nobody else gives this name, so nothing is replaced, whether or not the store can refuse to; and to send the file
-    # once more after an answer that was lost does no harm.
-    path = folder / f"{name}.{time.time_ns()}{secrets.randbelow(10**9):09}.jsonl"
     parts = _parts(lines)
     first, second = next(parts, b""), next(parts, None)
     content = first if second is None else chain((first, second), parts)
     in_parts = second is not None
-    with _plain_errors(folder):
+    with _plain_errors(path.parent):
         store, key = _at(path, seconds)
         obstore.put(store, key, content, use_multipart=in_parts, chunk_size=_PART, max_concurrency=_AT_ONCE)
-    return path
 
 
 def lines_of(path: upath.UPath, seconds: float) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ import orjson
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.places import ANSWER_SECONDS, is_folder, is_gone, lines_of, plain_files, remove, write_new
+from veza_ops.places import ANSWER_SECONDS, hide, is_folder, is_gone, lines_of, plain_files, remove, write_new
 from veza_ops.tracks.row import SERVER, Change, Judged, Place
 
 MARKED = "marked"
@@ -42,7 +42,7 @@ _ID_OF_A_RUN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 
 @dataclass(frozen=True)
 class Evidence:
-    """The files of one run: ``<folder>/<run id>/veza_ops/<kind>-<batch>[.<number>].jsonl``."""
+    """The files of one run: ``<folder>/<run id>/veza_ops/<kind>-<batch>.<number>.jsonl``."""
 
     folder: upath.UPath
     run_id: str
@@ -151,7 +151,11 @@ class Evidence:
         return replace(self, has_been_seen=True)
 
     def remove(self) -> None:
-        """Remove all that the run left here, if anything. Raises OSError."""
+        """Remove all that the run left here, if anything. Raises OSError.
+
+        On a disk, nobody takes what is left for the whole when that is cut off.
+        """
+        hide(self.of_run, self.answer_seconds)
         remove(self.of_run.parent, self.answer_seconds)
 
 

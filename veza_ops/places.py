@@ -5,9 +5,10 @@ from __future__ import annotations  # so that the loading of UPath waits until t
 import errno
 import os
 import re
+import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 
 import upath
 
@@ -108,13 +109,23 @@ def is_on_disk(path: upath.UPath) -> bool:
 def write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: float = ANSWER_SECONDS) -> upath.UPath:
     """Write `lines` to a file that wasn't there, and return it only when it is there for good.
 
-    It is called `name` or, in a bucket or where there is such a file, `name` and a number. Only its owner can read it,
-    if it is on a disk. Raises OSError; what was begun is removed then, also when it comes to its end after all once it
-    was given up. That is when nothing of it is written for so many `seconds`.
+    It is called `name` and a number that is never given again: nothing is replaced, and whoever removes a file by its
+    name removes that one. It has its name once it is whole. Only its owner can read it, if it is on a disk. Raises
+    OSError; what was begun is removed then, also when it comes to its end after all once it was given up. That is when
+    nothing of it is written for so many `seconds`.
     """
-    if in_bucket(folder):
-        return with_beats(seconds, lambda beat: _put(folder, name, lines, seconds, beat))
-    return with_beats(seconds, lambda beat: _write_new(folder, name, lines, beat))
+    path = folder / f"{name}.{time.time_ns()}{secrets.randbelow(10**9):09}.jsonl"
+
+    def write(beat: Beat) -> None:
+        if in_bucket(path):
+            _put(path, _each(lines, beat), seconds, beat)
+        elif is_on_disk(path):
+            _write(path.path, _each(lines, beat), beat)
+        else:
+            _store(path, _each(lines, beat), beat)
+
+    with_beats(seconds, write)
+    return path
 
 
 def lines_of(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[bytes]:
@@ -159,6 +170,13 @@ def is_gone(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> bool:
         return path.parent != path.parent.parent and is_gone(path.parent, seconds)
 
 
+def hide(folder: upath.UPath, seconds: float = ANSWER_SECONDS) -> None:
+    """Give a folder on a disk, if it is there, a name that nobody looks for. Raises OSError, as above."""
+    if is_on_disk(folder):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            within(seconds, lambda: os.rename(folder.path, f"{folder.path}.removed"))
+
+
 def remove(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> None:
     """Remove a file, or a folder with all that is in it, so that it is gone. Raises OSError, as above."""
     with as_os_errors():
@@ -186,42 +204,22 @@ def _lines_of(path: upath.UPath) -> Iterator[bytes]:
         yield from file
 
 
-def _write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], beat: Beat) -> upath.UPath:
-    if not is_on_disk(folder):
-        with as_os_errors():
-            return _store(folder, name, lines, beat)
-    _make(folder.path)
-    path = _create(folder, name)
-    part = f"{path.path}.part"
+def _write(path: str, lines: Iterable[bytes], beat: Beat) -> None:
+    folder, part = os.path.dirname(path), f"{path}.part"
+    _make(folder)
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY), "wb") as file:
-            file.writelines(_each(lines, beat))
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb") as file:
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(part, path.path)
-        _sync(folder.path)
+        os.rename(part, path)
+        _sync(folder)
         _require_waited_for(beat)
     except BaseException:
-        for each in (part, path.path):
+        for each in (part, path):
             with suppress(OSError):
                 os.unlink(each)
         raise
-    return path
-
-
-def _names(name: str) -> Iterator[str]:
-    yield f"{name}.jsonl"
-    yield from (f"{name}.{number}.jsonl" for number in count(1))
-
-
-def _create(folder: upath.UPath, name: str) -> upath.UPath:
-    """A file that wasn't there, and is empty until it is whole."""
-    for each in _names(name):
-        path = folder / each
-        with suppress(FileExistsError):
-            os.close(os.open(path.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
-            return path
-    raise AssertionError
 
 
 def _each(lines: Iterable[bytes], beat: Beat) -> Iterator[bytes]:
@@ -237,28 +235,26 @@ def _require_waited_for(beat: Beat) -> None:
         raise TimeoutError
 
 
-def _put(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: float, beat: Beat) -> upath.UPath:
+def _put(path: upath.UPath, lines: Iterable[bytes], seconds: float, beat: Beat) -> None:
     """In a bucket, where it is whole or not there."""
-    path = buckets.put_new(folder, name, _each(lines, beat), seconds)
+    buckets.put(path, lines, seconds)
     if beat.is_given_up:
         buckets.remove(path, seconds)
-    return path
 
 
-def _store(folder: upath.UPath, name: str, lines: Iterable[bytes], beat: Beat) -> upath.UPath:
+def _store(path: upath.UPath, lines: Iterable[bytes], beat: Beat) -> None:
     """In an object store, which has stored what it was given once it is closed."""
-    path = next(path for each in _names(name) if not (path := folder / each).exists())
-    if folder.protocol not in _STORES:
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("wb") as file:
-            file.writelines(_each(lines, beat))
-        _require_waited_for(beat)
-    except BaseException:  # half of it may be stored
-        with suppress(Exception):
-            path.unlink(missing_ok=True)
-        raise
-    return path
+    with as_os_errors():
+        if path.protocol not in _STORES:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("wb") as file:
+                file.writelines(lines)
+            _require_waited_for(beat)
+        except BaseException:  # half of it may be stored
+            with suppress(Exception):
+                path.unlink(missing_ok=True)
+            raise
 
 
 def _plain_files(folder: upath.UPath) -> Iterator[upath.UPath]:

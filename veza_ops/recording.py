@@ -92,7 +92,7 @@ class Recorder:
         told = _told(self.records, kind.done, self.batch, known.table)
         with self.database() as tracks:
             done = tracks.still_as_left({place: of_place[-1].change for place, of_place in told.items()})
-        unheard = came_to_pass(self.records, kind, self.batch, self.database)
+        unheard = came_to_pass(self.records, kind, self.batch, self.database).done
         if unheard:
             lines = (known.line(change, "said an earlier attempt", at) for _, change, at in unheard)
             self.records.confirm(kind.done, self.batch, lines)
@@ -107,7 +107,7 @@ class Recorder:
             table = tracks.identity
         confirmed = _told(self.records, kind.done, self.batch, table).keys()
         told = {path: self.records.changes(path, table).by_place for path in plans}
-        # An empty one may be another worker's, who is about to write it.
+        # One of which nothing can be read says nothing of what came of it.
         self.records.drop(*(path for path, each in told.items() if each and each.keys() <= confirmed))
 
 
@@ -137,12 +137,21 @@ class Known:
         return line
 
 
-def came_to_pass(records: Evidence, kind: Kind, batch: int, database: Transaction) -> list[tuple[Track, Change, str]]:
-    """What the run planned for a batch, never confirmed, and yet did: the tracks as they are, what changed, and when.
+class Unheard(NamedTuple):
+    """What a run planned for a batch, and never confirmed."""
 
-    Told by the time that was to be set as ``updated_at``, which is the write's own. Where that isn't told to the
-    microsecond, or a trigger may have set another, whatever changed the track since will do, unless another run has
-    planned to mark it since.
+    done: Sequence[tuple[Track, Change, str]] = ()
+    """What it did all the same: the tracks as they are, what changed, and when that was planned."""
+    touched: int = 0
+    """Tracks that bear its message, and that somebody has changed since."""
+
+
+def came_to_pass(records: Evidence, kind: Kind, batch: int, database: Transaction) -> Unheard:
+    """What came of the plans for a batch that the run never confirmed.
+
+    Told by the time that was to be set as ``updated_at``, which is the write's own, whatever a trigger made of the
+    message. Where that isn't told to the microsecond, or a trigger may have set another, whatever changed the track
+    since will do, unless another run has planned to mark it since.
     """
     with database() as tracks:
         table, tells_writes, is_plain = tracks.identity, tracks.tells_writes, tracks.is_plain
@@ -150,23 +159,35 @@ def came_to_pass(records: Evidence, kind: Kind, batch: int, database: Transactio
     planned = _told(records, kind.planned, batch, table)
     with database() as tracks:
         rows = tracks.changed_by({place: told[-1].change for place, told in planned.items() if place not in confirmed})
-    found: list[tuple[Track, Told]] = []
+    by_time = tells_writes and not is_plain
+    found: dict[Place, tuple[Track, Told]] = {}
     unsure: list[Track] = []
+    touched: list[Track] = []
     for track in rows:
-        exact = [told for told in planned[track.place] if told.change.left(track)]
+        exact = [told for told in planned[track.place] if _is_of(told.change, track, by_time=by_time)]
         same = [told for told in planned[track.place] if told.change.status_message_after == track.status_message]
-        if not exact and (is_plain or not same):
+        if exact or (same and not is_plain):
+            found[track.place] = track, (exact or same)[-1]
+        elif same:
+            touched.append(track)
+        else:
             continue
-        found.append((track, (exact or same)[-1]))
         if not (exact and tells_writes):
             unsure.append(track)
     claims = Archive.around(records, table).newest(unsure) if kind is MARK else {}
     others = {place for place, claim in claims.items() if claim.run_id != records.run_id}
-    return [
-        (track, change._replace(updated_at_after=track.updated_at), planned_at)
-        for track, (change, planned_at) in found
-        if track.place not in others
+    done = [
+        (track, change._replace(updated_at_after=track.updated_at, status_message_after=track.status_message), at)
+        for place, (track, (change, at)) in found.items()
+        if place not in others
     ]
+    return Unheard(done, sum(track.place not in others for track in touched))
+
+
+def _is_of(change: Change, track: Track, *, by_time: bool) -> bool:
+    """Whether `track` is as `change` left it; told `by_time` alone where a trigger may have rewritten the message."""
+    is_same_time = change.is_timed and change.updated_at_after == track.updated_at
+    return change.left(track) or (by_time and is_same_time)
 
 
 def _told(records: Evidence, kind: str, batch: int, table: str) -> dict[Place, list[Told]]:

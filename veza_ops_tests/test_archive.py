@@ -1,6 +1,7 @@
 """What the evidence of all runs together says of a track: whose it is, and what its message was."""
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from veza_ops import archive
 from veza_ops.archive import Archive
 from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import MARKED, MARKING, Changes, Evidence, read_changes
+from veza_ops.places import plain_files
 from veza_ops.tracks.row import Track
 from veza_ops_tests.changes import HERE, change, denials, marked
 
@@ -68,6 +70,21 @@ def test_a_plan_that_is_confirmed_before_it_is_read_is_not_missed(
         return read_changes(*args)
 
     monkeypatch.setattr(archive, "read_changes", late)
+    assert messages(tmp_path, marked("a")) == {"a": ("run", "half")}
+
+
+def test_a_plan_that_is_confirmed_while_it_is_listed_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list may hold neither the plan, which is gone when it comes to it, nor what has come behind it."""
+    at(tmp_path, "run", MARKED, 1, change("a", status_message_before="half"))
+    lists: list[upath.UPath] = []
+
+    def late(folder: upath.UPath, seconds: float) -> Iterator[upath.UPath]:
+        lists.append(folder)
+        return plain_files(folder, seconds) if len(lists) > 1 else iter(())
+
+    monkeypatch.setattr(archive, "plain_files", late)
     assert messages(tmp_path, marked("a")) == {"a": ("run", "half")}
 
 

@@ -1,5 +1,6 @@
 """Evidence lasts: nothing is written over, nobody else reads it, and what is damaged costs itself alone."""
 
+import errno
 import json
 import os
 import stat
@@ -146,10 +147,10 @@ def test_what_was_given_up_is_removed_when_it_comes_to_its_end_after_all(
         hangs.setattr(os, "fsync", hang)
         with pytest.raises(ConfigurationError, match="no answer"):
             evidence.write(MARKED, 0, [change("a")])
-    assert len(evidence.files(MARKED)) == 1
+    assert len(list(evidence.of_run.iterdir())) == 1
     released.set()
     threads[0].join()
-    assert evidence.files(MARKED) == []
+    assert list(evidence.of_run.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -227,21 +228,48 @@ def test_what_a_disk_denies_is_not_taken_for_removed(tmp_path: Path, times: int)
 
 
 def test_a_file_has_its_name_once_it_is_whole(evidence: Evidence) -> None:
-    seen: list[int] = []
+    seen: list[upath.UPath] = []
 
     def rows() -> Iterator[dict[str, Any]]:
         yield change("a", status_message_before="long" * 10_000)
-        seen.extend(path.stat().st_size for path in evidence.files(MARKING))
+        seen.extend(evidence.files(MARKING))
         yield change("b")
 
     plan = evidence.write(MARKING, 0, rows())
-    assert (seen, len(list(evidence.rows(plan)))) == ([0], 2)
+    assert (seen, len(list(evidence.rows(plan)))) == ([], 2)
 
 
-def test_what_a_killed_process_was_writing_is_no_part_of_what_the_next_one_writes(evidence: Evidence) -> None:
-    path = evidence.write(MARKED, 0, [])
-    path.rename(f"{path}.part").write_text('{"id": "old"}\n' * 100)
-    assert [row["id"] for row in evidence.rows(evidence.write(MARKED, 0, [change("a")]))] == ["a"]
+def test_a_name_is_never_given_again(evidence: Evidence) -> None:
+    """Whoever is late in removing a file by its name would remove somebody else's."""
+    first = evidence.write(MARKING, 0, [change("a")])
+    evidence.drop(first)
+    assert evidence.write(MARKING, 0, [change("b")]) != first
+
+
+def test_evidence_whose_removal_was_cut_off_is_not_taken_for_the_whole(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for batch in range(2):
+        evidence.write(MARKED, batch, [change("a")])
+    real = os.unlink
+
+    def killed(*args: Any, **how: Any) -> None:
+        monkeypatch.setattr(os, "unlink", refused)
+        real(*args, **how)
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", killed)
+        with pytest.raises(OSError, match="Input/output"):
+            evidence.remove()
+        monkeypatch.undo()
+    assert len(list(evidence.folder.rglob("*.jsonl"))) == 1
+    with pytest.raises(ConfigurationError, match="There is no evidence of run"):
+        evidence.required()
+    evidence.remove()
+    assert not list(evidence.folder.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,9 @@ def find_marked(batch: MarkedBatch, records: Evidence, database: Transaction) ->
 
 def _planned(batch: MarkedBatch, number: int, records: Evidence, database: Transaction) -> Marked:
     """What came to pass of the run's plans for a batch, confirmed or not by now: the run may go on."""
-    found = came_to_pass(records, MARK, number, database)
-    marked = Marked([track for track, _, _ in found], {track.place: _message(change) for track, change, _ in found})
+    done, touched = came_to_pass(records, MARK, number, database)
+    messages = {track.place: _message(change) for track, change, _ in done}
+    marked = Marked([track for track, _, _ in done], messages, touched)
     for path in records.files(MARKED, number):
         if path.name not in batch.confirmed_before:
             marked += _confirmed(str(path), records, database)

@@ -1,5 +1,6 @@
 """A library on which a job runs again and again, each time from the same beginning, and what has to hold afterwards."""
 
+import gc
 import json
 import os
 import shutil
@@ -33,7 +34,7 @@ HURRIED: dict[str, dict[str, Any]] = {
 
 QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """A fifth of the time is spent on what nobody reads."""
-RUNS_REMEMBERED = 20
+RUNS_REMEMBERED = 10
 """Runs that are kept in memory, each of which takes some megabytes."""
 
 Row = dict[str, Any]
@@ -166,6 +167,7 @@ class Stage(ABC):
         if "_instance" in self.__dict__:
             self._instance.dispose()
             del self._instance
+        gc.collect()  # a client of a store takes twenty megabytes, is in a circle, and isn't looked for by itself
 
     def config(self, *, hurried: bool = True) -> dict[str, Any]:
         """The run config but for the job's own part."""

@@ -1,6 +1,5 @@
 """The jobs on their stages."""
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -135,9 +134,9 @@ class Undo(Stage):
 
     def unconfirm(self, run: str) -> None:
         """Leave the evidence of the first batch as a run does that is killed right after its commit."""
-        confirmed, planned = f"{run}/{MARKED}-00000.jsonl", f"{run}/{MARKING}-00000.jsonl"
         if self.store is None:
-            os.rename(f"{self.evidence}/{confirmed}", f"{self.evidence}/{planned}")
+            (confirmed,) = Path(self.evidence, run).glob(f"{MARKED}-00000.*")
+            confirmed.rename(confirmed.with_name(confirmed.name.replace(MARKED, MARKING)))
         else:
             objects = self.store.buckets[self.of_evidence()]
             (key,) = (key for key in objects if f"{MARKED}-00000." in key)

@@ -76,7 +76,7 @@ def test_a_whole_run_inside_another_one_writes_each_row_once(
     scene.assert_all_is_well()
 
 
-def test_a_plan_that_another_worker_is_about_to_write_is_not_taken_for_one_that_has_been_confirmed(
+def test_a_plan_that_another_worker_is_writing_is_not_taken_for_one_that_has_been_confirmed(
     scene: Scene, tmp_path: Path
 ) -> None:
     """Two do the same step at once. One has begun its plan; the other removes earlier attempts', and writes its own."""
@@ -90,6 +90,16 @@ def test_a_plan_that_another_worker_is_about_to_write_is_not_taken_for_one_that_
 
         records.write(MARKING, 0, rows())
     assert {row["id"] for plan in records.files(MARKING) for row in records.rows(plan)} == {"1", "2"}
+
+
+def test_a_plan_of_which_nothing_can_be_read_is_not_taken_for_one_that_has_been_confirmed(
+    scene: Scene, tmp_path: Path
+) -> None:
+    records = Evidence(UPath(tmp_path), "run")
+    records.write(MARKING, 0, [{"id": "1"}]).write_text("damaged")
+    with Database(url=scene.library.url).yield_for_execution(dg.build_init_resource_context()) as database:
+        Recorder(records, 0, database.tracks, lambda: None).drop_old_plans(MARK)
+    assert len(records.files(MARKING)) == 1
 
 
 @pytest.fixture

@@ -61,7 +61,8 @@ def test_a_server_that_goes_silent_in_a_commit_ends_the_run_and_the_undo_knows_w
         told = said(start(scene.library, evidence=str(evidence), database=SOON | {"url": url}))
         assert proxy.went_silent.is_set()
     assert_silence_was_said(told, scene.library)
-    assert [path.name for path in (evidence / told["run_id"] / "veza_ops").iterdir()] == [f"{MARKING}-00000.jsonl"]
+    (left,) = (evidence / told["run_id"] / "veza_ops").iterdir()
+    assert left.name.startswith(f"{MARKING}-00000.")
     statuses = {scene.library.status(ghost) for ghost in scene.ghosts}
     assert statuses == ({"failed"} if is_heard else {"processing"})
     for ghost in scene.ghosts:

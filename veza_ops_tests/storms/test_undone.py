@@ -257,8 +257,9 @@ def test_rows_of_a_view_that_share_an_id_get_their_own_messages_back(
             (library.root / f"uploads/{name}.flac").unlink()
 
 
+@pytest.mark.parametrize("is_heard", [True, False], ids=["heard", "unheard"])
 def test_a_trigger_that_rewrites_the_message_keeps_no_run_from_being_undone(
-    library: Library, instance: dg.DagsterInstance, tmp_path: Path
+    library: Library, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_heard: bool
 ) -> None:
     folder = tmp_path / "evidence"
     ghosts = [library.add_ghost(status_message="half") for _ in range(2)]
@@ -268,8 +269,26 @@ def test_a_trigger_that_rewrites_the_message_keeps_no_run_from_being_undone(
     )
     library.execute("CREATE TRIGGER frame BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION frame()")
     before = dump(library)
-    cleanup = run_job(library, instance, evidence={"folder": str(folder)})
+    with monkeypatch.context() as storm:
+        if not is_heard:
+            AFTER_COMMIT.arrange(storm, cut_off)
+        cleanup = run_job(library, instance, evidence={"folder": str(folder)})
+    assert counts(cleanup)["marked_failed"] == 2
     for ghost in ghosts:
         library.write(library.row(ghost)["file_path"])
     assert undo(library, instance, cleanup.run_id, folder)["restored"] == 2
     assert dump(library) == before
+
+
+def test_what_a_killed_run_never_confirmed_and_somebody_has_changed_since_is_counted_as_changed(
+    library: Library, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    folder = tmp_path / "evidence"
+    ghosts = [library.add_ghost() for _ in range(3)]
+    died(start(library, evidence=str(folder), death="between commit and confirmation"))
+    library.execute("UPDATE tracks SET title = 'edited', updated_at = now() WHERE id = :id", id=ghosts[0])
+    for ghost in ghosts:
+        library.write(library.row(ghost)["file_path"])
+    (killed,) = [path.name for path in folder.iterdir()]
+    undone = undo(library, instance, killed, folder)
+    assert (undone["marked"], undone["restored"], undone["changed"]) == (3, 2, 1)
