@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Celery and Kubernetes, in an environment upon the other one: where they are installed, each process imports them.
 ENGINES := $(VENV)/engines
+# Hundreds of processes would each compile what they import.
+export PYTHONDONTWRITEBYTECODE :=
 PURELIB := python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 READY := $(VENV)/.ready
 
@@ -47,7 +49,7 @@ check: $(READY) ## Lint, check formatting, types and who imports whom, validate 
 	$(BIN)/dg check defs
 
 test: $(READY) $(ENGINES)/.ready ## Run the whole test suite against a real PostgreSQL
-	$(BIN)/pytest -n 4 --dist loadgroup
+	$(BIN)/pytest -n 6 --dist loadgroup
 
 storms: $(READY) ## Run the storm suite alone (VEZA_OPS_UPLOADS=20000 for a long proof under load)
 	$(BIN)/pytest -n 4 --dist loadgroup veza_ops_tests/storms

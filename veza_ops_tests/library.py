@@ -155,6 +155,10 @@ class Library:
         return {row["id"]: dict(row) for row in rows}
 
 
+QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""A part of a run config. A fifth of a run's time is spent on what it logs."""
+
+
 def run_config(
     library: Library | None = None,
     *,

@@ -2,13 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from veza_ops.bounds import Beat, with_beats, within
 from veza_ops.evidence import Evidence
 from veza_ops.runs import CHECKS_JOB, FINISHED, LABEL, OURS, Location, is_ours
 
@@ -54,21 +55,39 @@ def _oldest_first(instance: dg.DagsterInstance, before: datetime, **wanted: Any)
 def forget(instance: dg.DagsterInstance, run_id: str, evidence: Evidence) -> int:
     """Remove a finished run with all that it left: outputs, evidence, logs, events; the bytes that were on this disk.
 
-    The run itself goes last, so that one whose files can't be removed is found again. Raises OSError for that.
+    The run itself goes last, so that one whose files can't be removed is found again. Raises OSError for that, also
+    where a disk gives no answer within the time that the evidence has.
     """
+    seconds = evidence.answer_seconds
     outputs = Path(instance.storage_directory()) / run_id
-    freed = _size(outputs)
+    freed = with_beats(seconds, lambda beat: _size(outputs, beat))
     evidence.remove()
-    instance.compute_log_manager.delete_logs(prefix=[run_id])
-    if outputs.is_dir():
-        shutil.rmtree(outputs)
+    within(seconds, lambda: instance.compute_log_manager.delete_logs(prefix=[run_id]))
+    within(seconds, lambda: _remove(outputs))
     instance.delete_run(run_id)
     # With storage in SQLite, Dagster leaves the run's own file of events behind, without an event in it.
-    for events in Path(instance.root_directory, "history", "runs").glob(f"{run_id}.db*"):
-        freed += events.stat().st_size
-        events.unlink()
+    history = Path(instance.root_directory, "history", "runs")
+    return freed + with_beats(seconds, lambda beat: _removed(history.glob(f"{run_id}.db*"), beat))
+
+
+def _size(folder: Path, beat: Beat) -> int:
+    freed = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            beat()
+            freed += os.lstat(Path(where) / name).st_size
     return freed
 
 
-def _size(folder: Path) -> int:
-    return sum(os.lstat(Path(where) / name).st_size for where, _, names in os.walk(folder) for name in names)
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def _removed(files: Iterable[Path], beat: Beat) -> int:
+    freed = 0
+    for file in files:
+        beat()
+        freed += file.stat().st_size
+        file.unlink()
+    return freed

@@ -19,7 +19,7 @@ import dagster as dg
 from veza_ops.definitions import defs
 from veza_ops_tests.faults.world import Side, World
 from veza_ops_tests.faulty_store import FaultyStore
-from veza_ops_tests.library import Id, Library, failure, run_config
+from veza_ops_tests.library import QUIET, Id, Library, failure, run_config
 from veza_ops_tests.storms.scene import record_writes, writes
 
 BATCH = 2
@@ -32,8 +32,6 @@ HURRIED: dict[str, dict[str, Any]] = {
 }
 """So that what is silent is given up soon."""
 
-QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-"""A fifth of the time is spent on what nobody reads."""
 RUNS_REMEMBERED = 10
 """Runs that are kept in memory, each of which takes some megabytes."""
 

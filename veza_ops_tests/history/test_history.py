@@ -1,5 +1,6 @@
 """Old runs are forgotten for good, and no others, in a Dagster home that lasts."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from veza_ops.findings import STORAGE_PROVEN, TRACKS
 from veza_ops.history import removal
 from veza_ops.runs import CHECKS_JOB, OURS, Location
-from veza_ops_tests.library import Library, run_job
+from veza_ops_tests.library import Library, failure, run_job
 
 
 @pytest.fixture
@@ -76,6 +77,16 @@ def test_evidence_that_is_kept_elsewhere_goes_with_its_run(
     result = run_job(None, instance, job="prune_history", evidence=elsewhere)
     assert result.success
     assert list((tmp_path / "evidence").iterdir()) == []
+
+
+def test_a_disk_that_is_silent_ends_the_pruning_and_the_run_is_found_again(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, released: threading.Event
+) -> None:
+    old = age(instance, run_job(library, instance).run_id, days=31)
+    monkeypatch.setattr(removal, "_size", lambda *_: released.wait())
+    result = run_job(None, instance, job="prune_history", evidence={"timeout_seconds": 0.5})
+    assert f"{old}: no answer within 0.5 s" in failure(result)
+    assert instance.get_run_by_id(old)
 
 
 def test_a_run_that_failed_is_removed_and_one_that_never_finished_is_not(

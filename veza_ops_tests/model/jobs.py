@@ -15,11 +15,8 @@ import sqlalchemy as sa
 from dagster._core.storage.runs import InMemoryRunStorage
 
 from veza_ops.definitions import defs
-from veza_ops_tests.library import Library, failure, run_config
+from veza_ops_tests.library import QUIET, Library, failure, run_config
 from veza_ops_tests.model.fates import Row
-
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-"""So that what is printed of a failure is the steps to it."""
 
 
 @dataclass(eq=False)

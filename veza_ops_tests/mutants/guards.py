@@ -2031,6 +2031,13 @@ GUARDS = [
         "test_runs.py -k stands",
     ),
     Guard(
+        "no disk is waited for without a bound while a run is forgotten",
+        "history/removal.py",
+        "    freed = with_beats(seconds, lambda beat: _size(outputs, beat))\n",
+        "    freed = _size(outputs, Beat())\n",
+        "history/test_history.py -k silent --timeout 30",
+    ),
+    Guard(
         "old runs are found behind any number of others",
         "history/removal.py",
         "        if len(page) < PAGE or",

@@ -6,10 +6,12 @@ runs (if not as the one who starts it). On standard output: the run's counts, or
 
 import itertools
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +22,7 @@ from veza_ops.definitions import defs
 from veza_ops.evidence import Evidence
 from veza_ops.storage.files import Files
 from veza_ops.tracks.table import Tracks
-from veza_ops_tests.library import Library, counts, failure, run_config
+from veza_ops_tests.library import QUIET, Library, counts, failure, run_config
 
 DEATHS: dict[str, tuple[object, str, bool]] = {
     "in the search": (rules, "find_stale", True),
@@ -38,9 +40,33 @@ DEATHS: dict[str, tuple[object, str, bool]] = {
 }
 """Where a process can die: the function, and whether after its work is done (otherwise before)."""
 
+SECONDS = 120
+"""A process that isn't over by then hangs."""
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload([__name__])
+
 
 def start(library: Library, **plan: Any) -> subprocess.Popen[str]:
     """A cleanup of `library`, or another `job`, in a process of its own."""
+    command = [sys.executable, "-m", "veza_ops_tests.storms.process", json.dumps(_whole(library, plan))]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill(library: Library, **plan: Any) -> None:
+    """The same, where the plan is that it is killed: forked from one that has loaded everything before."""
+    whole = _whole(library, plan)
+    whole["run_config"] |= QUIET  # nobody reads what it logs
+    process = _forks.Process(target=main, args=(whole, dict(os.environ)))
+    process.start()
+    process.join(SECONDS)
+    end = process.exitcode
+    process.kill()  # or it would stay for ever
+    process.join()
+    assert end == -signal.SIGKILL, end
+
+
+def _whole(library: Library, plan: dict[str, Any]) -> dict[str, Any]:
     ops = plan.pop("ops", {})
     if batch_size := plan.pop("batch_size", None):
         ops = {"find_stale_tracks": {"batch_size": batch_size}}
@@ -49,22 +75,15 @@ def start(library: Library, **plan: Any) -> subprocess.Popen[str]:
     if isinstance(evidence, str):
         evidence = {"folder": evidence}
     config = run_config(library, ops=ops, evidence=evidence, **resources)
-    command = [sys.executable, "-m", "veza_ops_tests.storms.process", json.dumps({"run_config": config} | plan)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return {"run_config": config} | plan
 
 
 def said(process: subprocess.Popen[str]) -> dict[str, Any]:
     """What the process said at its end."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
     output: dict[str, Any] = json.loads(out.splitlines()[-1])
     return output
-
-
-def died(process: subprocess.Popen[str]) -> None:
-    """It came to its end as planned."""
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, err
 
 
 def die_at(death: str, call: int) -> None:
@@ -85,8 +104,9 @@ def die_at(death: str, call: int) -> None:
     setattr(owner, name, deadly)
 
 
-def main(plan: dict[str, Any]) -> None:
+def main(plan: dict[str, Any], environment: Mapping[str, str] | None = None) -> None:
     """Run the cleanup as planned."""
+    os.environ.update(environment or {})
     job = defs.resolve_job_def(plan.get("job", "cleanup_orphan_tracks"))
     if user := plan.get("user"):
         # Everything that is imported late is imported now: the user may not be able to read the interpreter's files.

@@ -16,7 +16,7 @@ from veza_ops.evidence import MARKING, Evidence
 from veza_ops.recording import MARK, Recorder
 from veza_ops.resources import Database
 from veza_ops_tests.library import Library, Schema, counts, run_job
-from veza_ops_tests.storms.process import DEATHS, died, said, start
+from veza_ops_tests.storms.process import DEATHS, kill, said, start
 from veza_ops_tests.storms.scene import (
     AFTER_COMMIT,
     AFTER_EVIDENCE,
@@ -36,7 +36,7 @@ def test_a_run_that_is_killed_leaves_whole_batches_and_the_next_one_finishes(sce
     record_writes(scene.library)
     scene.ghosts += [scene.library.add_ghost() for _ in range(3)]
     calls = {"in the search": 1, "in the report": 1}
-    died(start(scene.library, batch_size=2, death=death, call=calls.get(death, 2)))
+    kill(scene.library, batch_size=2, death=death, call=calls.get(death, 2))
     scene.assert_no_good_track_changed()
     done = writes(scene.library)
     assert len(done) == sum(scene.library.status(ghost) == "failed" for ghost in scene.ghosts)

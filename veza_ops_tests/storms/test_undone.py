@@ -8,7 +8,7 @@ import pytest
 
 from veza_ops.errors import DatabaseUnavailableError
 from veza_ops_tests.library import SCHEMAS, Library, Schema, counts, failure, run_job
-from veza_ops_tests.storms.process import DEATHS, died, start
+from veza_ops_tests.storms.process import DEATHS, kill
 from veza_ops_tests.storms.scene import AFTER_COMMIT, AFTER_EVIDENCE, AFTER_WRITE, Moment, record_writes, writes
 from veza_ops_tests.storms.test_server import CUT
 
@@ -130,7 +130,7 @@ def test_a_run_that_is_killed_and_the_one_that_finishes_are_each_undone_exactly(
         library.execute(statement)
     before, messages = dump(library), {ghost: library.row(ghost)["status_message"] for ghost in ghosts}
     calls = {"in the report": 1}
-    died(start(library, batch_size=2, evidence=str(folder), death=death, call=calls.get(death, 2)))
+    kill(library, batch_size=2, evidence=str(folder), death=death, call=calls.get(death, 2))
     killed = [path.name for path in folder.iterdir()] if folder.exists() else []
     by_killed = {ghost for ghost in ghosts if library.status(ghost) == "failed"}
     finishing = run_job(library, instance, evidence={"folder": str(folder)})
@@ -173,13 +173,13 @@ def test_a_run_that_marked_nothing_has_nothing_to_undo_whatever_another_one_did_
     ghosts = [library.add_ghost(status_message=f"half of {number}") for number in range(3)]
     for statement in TOUCHING[touching]:
         library.execute(statement)
-    died(start(library, evidence=str(folder), death="in the write"))
+    kill(library, evidence=str(folder), death="in the write")
     (killed,) = [path.name for path in folder.iterdir()]
     library.execute("UPDATE tracks SET status_message = 'newer' WHERE status = 'processing'")
     if finishes:
         assert counts(run_job(library, instance, evidence={"folder": str(folder)}))["marked_failed"] == 3
     else:
-        died(start(library, evidence=str(folder), death="between commit and confirmation"))
+        kill(library, evidence=str(folder), death="between commit and confirmation")
     library.execute("UPDATE tracks SET title = 'edited'")
     for ghost in ghosts:
         library.write(library.row(ghost)["file_path"])
@@ -285,7 +285,7 @@ def test_what_a_killed_run_never_confirmed_and_somebody_has_changed_since_is_cou
 ) -> None:
     folder = tmp_path / "evidence"
     ghosts = [library.add_ghost() for _ in range(3)]
-    died(start(library, evidence=str(folder), death="between commit and confirmation"))
+    kill(library, evidence=str(folder), death="between commit and confirmation")
     library.execute("UPDATE tracks SET title = 'edited', updated_at = now() WHERE id = :id", id=ghosts[0])
     for ghost in ghosts:
         library.write(library.row(ghost)["file_path"])
