@@ -104,7 +104,8 @@ def test_the_message_of_another_track_is_not_taken(tmp_path: Path, other: dict[s
 
 def test_evidence_from_before_it_told_of_tables_and_plans_is_taken(tmp_path: Path) -> None:
     old = {name: value for name, value in change("a").items() if name != "table"}
-    Evidence(upath.UPath(tmp_path), "old").write(MARKED, 0, [old])
+    path = Evidence(upath.UPath(tmp_path), "old").write(MARKED, 0, [old])
+    path.rename(path.with_name("marked-00000.jsonl"))  # nor had its files a number of their own
     assert messages(tmp_path, marked("a")) == {"a": ("old", "half")}
 
 
