@@ -1,24 +1,21 @@
 """Veza's files as a job sees them: look at many, prove that they are the right ones, walk through them."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
-from typing import Any
 
 from veza_ops.bounds import Beat, Lookers
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.storage import disk
 from veza_ops.storage.backend import Backend, Regular
 from veza_ops.storage.layout import Layout
-from veza_ops.storage.look import LONGEST, PRESENT, S3, Area, Look, Place, Verdict, unverifiable
+from veza_ops.storage.look import PRESENT, S3, Area, Look, Verdict, unverifiable
 from veza_ops.storage.objects import Objects
 from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
+from veza_ops.storage.rows import Rows
 from veza_ops.storage.search import Search
 from veza_ops.storage.walk import Stored, walk
-from veza_ops.storage.wanted import Wanted
 from veza_ops.text import quoted, reveal, shown
 
 AN_HOUR = 3600.0
@@ -69,7 +66,7 @@ class Files:
         slow to be read, and is added to. All files that are missing from a folder share one look (`whole_reason`).
         """
         paths = [path or "" for path in file_paths]
-        rows = _Rows(self.layout, paths)
+        rows = Rows(self.layout, paths)
         search = Search(self._lookers, self.backend, recent_seconds, asks_again, set() if singly is None else singly)
         search.look_for(list(rows.folders.values()))
         looks = rows.looks()
@@ -164,13 +161,7 @@ class Files:
 
     def areas_of(self, file_paths: Iterable[str | None]) -> list[Area]:
         """The areas that rows' files are in, each once."""
-        one_of: dict[str, str] = {}
-        for path in filter(None, file_paths):
-            head, _, name = path.rpartition("/")
-            is_odd = not head or head in self.layout.heads or name in _NO_NAMES or len(path) > LONGEST
-            one_of[path if is_odd else f"{head}/"] = path
-        places = map(self.layout.locate, one_of.values())
-        return list(dict.fromkeys(place[0].area for place in places if not isinstance(place, Look)))
+        return Rows(self.layout, [path or "" for path in file_paths]).areas
 
     def walk(self, folders: Sequence[str]) -> Iterator[Stored]:
         """The files in `folders` of the root, and where ``path_map`` leads to, one by one, in no order.
@@ -226,65 +217,6 @@ def whole_reason(look: Look, file_path: str | None) -> str:
 
 
 _UP = re.compile(r"(?:^|/)\.\.(?=/|$)")
-_NO_NAMES = frozenset(("", ".", ".."))
-
-
-class _Rows:
-    """The paths of rows, by the folders that they are in."""
-
-    def __init__(self, layout: Layout, paths: Sequence[str]) -> None:
-        self.folders: dict[str, Wanted] = {}
-        groups: dict[str, list[str]] = defaultdict(list)
-        order: list[list[Any]] = []
-        for path in paths:
-            head, _, name = path.rpartition("/")
-            names = groups[head]
-            names.append(name)
-            order.append(names)
-        self._order = order
-        """For each row the names of its group, in which its own is the next."""
-        self.have_dots = any(".." in head for head in groups) or ".." in groups.get("", ())
-        self._found: list[tuple[list[Any], Wanted | Look]] = []
-        self._odd: dict[int, tuple[list[Any], list[tuple[Wanted, str] | Look]]] = {}
-        """The rows of groups of which not all can be told at once, each by itself."""
-        for head, names in groups.items():
-            if (
-                not head
-                or head in layout.heads
-                or not _NO_NAMES.isdisjoint(names)
-                or len(head) + max(map(len, names)) >= LONGEST
-            ):
-                self._odd[id(names)] = names, []
-            else:
-                place = layout.place(f"{head}/")
-                self._found.append((names, place if isinstance(place, Look) else self._want(place, names)))
-        for path, names in zip(paths, self._order, strict=True) if self._odd else ():
-            if (odd := self._odd.get(id(names))) is not None:
-                located = layout.locate(path)
-                if not isinstance(located, Look):
-                    located_in, name = located
-                    odd[1].append((self._want(located_in, [name]), name))
-                else:
-                    odd[1].append(located)
-
-    def _want(self, place: Place, names: Sequence[str]) -> Wanted:
-        if place.folder not in self.folders:
-            self.folders[place.folder] = Wanted(place.folder, place.top, place.area)
-        self.folders[place.folder].names.update(names)
-        return self.folders[place.folder]
-
-    def looks(self) -> list[Look]:
-        """What was found, in the order of the rows. To be asked once: the names are given up for it."""
-        for names, where in self._found:
-            if isinstance(where, Look):
-                looks: Iterable[Look] = repeat(where, len(names))
-            else:
-                looks = map(where.looks.get, names, repeat(where.missing))
-            names[:] = reversed([*looks])
-        for names, each in self._odd.values():
-            looks = (one if isinstance(one, Look) else one[0].looks.get(one[1], one[0].missing) for one in each)
-            names[:] = reversed([*looks])
-        return [names.pop() for names in self._order]
 
 
 def _way_up(path: str) -> list[Look]:

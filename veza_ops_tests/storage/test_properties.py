@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Look, Verdict
+from veza_ops.storage.rows import Rows
 from veza_ops_tests.paths import (
     LIKENESSES,
     NOT_TO_BE_FOLLOWED,
@@ -329,6 +330,25 @@ def test_what_is_found_of_a_row_does_not_hang_on_the_rows_beside_it(
         for row, found in zip(rows, together, strict=True):
             alone = look(Layout(str(root)), row).verdict
             assert found.verdict == alone or (alone, found.verdict) == (Verdict.MISSING, Verdict.UNVERIFIABLE), row
+
+
+odd_paths = st.one_of(few_paths, few_paths.map("{}/".format), few_paths.map("/app/./up/{}".format))
+odd_paths |= st.sampled_from(["", "/", ".", "/app//up", "/app/./up", "/app/up", "/app/x", "/else/x", "s3://b/album/"])
+odd_paths |= st.sampled_from([f"album/{'a' * 4100}", "s3://b/album/a.flac", "s3://b/album/a\tb.flac"])
+
+
+@same_every_time
+@given(st.lists(odd_paths, min_size=1, max_size=5))
+@example(["album/a.flac", "album/"])
+@example(["/app//up", "/app/up/a.flac"])
+def test_each_area_that_a_file_is_missing_from_is_one_of_those_that_are_proven(scratch: Path, rows: list[str]) -> None:
+    with new_folder(scratch) as root:
+        make(root / "album" / "b.flac", changed_ago=60)
+        files = Files(Layout(str(root), {"/app/up": str(root / "album")}))
+        looks = files.search([row for row in rows if not row.startswith("s3:")])
+        rows_of = Rows(files.layout, rows)
+        areas = {wanted.area for wanted in rows_of.folders.values()}
+        assert {look.gone.area for look in looks if look.gone} <= areas == set(files.areas_of(rows))
 
 
 # -- path_map -------------------------------------------------------------------------------------------------------

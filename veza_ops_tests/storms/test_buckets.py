@@ -63,6 +63,14 @@ def assert_only_the_disk_was_done(scene: Scene, result: dg.ExecuteInProcessResul
     assert counts(result)["marked_failed"] == len(scene.ghosts) - len(GHOSTS)
 
 
+@pytest.mark.parametrize("odd", ["uploads/" + "b" * 1100 + ".flac", "uploads/b\tb.flac", "uploads/"])
+def test_a_key_that_no_store_takes_holds_up_no_other(scene: Scene, faulty: FaultyStore, odd: str) -> None:
+    assert faulty
+    scene.library.add(f"s3://veza/{odd}")
+    scene.remember()
+    scene.assert_next_run_finishes()
+
+
 def test_ghosts_in_a_bucket_are_failed_in_the_first_run_and_no_others(scene: Scene, real: str) -> None:
     assert real
     assert counts(scene.run())["marked_failed"] == len(scene.ghosts)

@@ -1,0 +1,75 @@
+"""The paths of rows, by the folders that they are in: where each is looked for, and how its look finds back to it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import Any
+
+from veza_ops.storage.layout import Layout
+from veza_ops.storage.look import LONGEST, Area, Look, Place
+from veza_ops.storage.wanted import Wanted
+
+_NO_NAMES = frozenset(("", ".", ".."))
+
+
+class Rows:
+    """The paths of rows, by the folders that they are in."""
+
+    def __init__(self, layout: Layout, paths: Sequence[str]) -> None:
+        self.folders: dict[str, Wanted] = {}
+        groups: dict[str, list[str]] = defaultdict(list)
+        order: list[list[Any]] = []
+        for path in paths:
+            head, _, name = path.rpartition("/")
+            names = groups[head]
+            names.append(name)
+            order.append(names)
+        self._order = order
+        """For each row the names of its group, in which its own is the next."""
+        self.have_dots = any(".." in head for head in groups) or ".." in groups.get("", ())
+        self._found: list[tuple[list[Any], Wanted | Look]] = []
+        self._odd: dict[int, tuple[list[Any], list[tuple[Wanted, str] | Look]]] = {}
+        """The rows of groups of which not all can be told at once, each by itself."""
+        for head, names in groups.items():
+            if (
+                not head
+                or head in layout.heads
+                or not _NO_NAMES.isdisjoint(names)
+                or len(head) + max(map(len, names)) >= LONGEST
+            ):
+                self._odd[id(names)] = names, []
+            else:
+                place = layout.place(f"{head}/")
+                self._found.append((names, place if isinstance(place, Look) else self._want(place, names)))
+        for path, names in zip(paths, self._order, strict=True) if self._odd else ():
+            if (odd := self._odd.get(id(names))) is not None:
+                located = layout.locate(path)
+                if not isinstance(located, Look):
+                    located_in, name = located
+                    odd[1].append((self._want(located_in, [name]), name))
+                else:
+                    odd[1].append(located)
+
+    @property
+    def areas(self) -> list[Area]:
+        """The areas that the files are in, each once."""
+        return list(dict.fromkeys(wanted.area for wanted in self.folders.values()))
+
+    def _want(self, place: Place, names: Sequence[str]) -> Wanted:
+        if place.folder not in self.folders:
+            self.folders[place.folder] = Wanted(place.folder, place.top, place.area)
+        self.folders[place.folder].names.update(names)
+        return self.folders[place.folder]
+
+    def looks(self) -> list[Look]:
+        """What was found, in the order of the rows. To be asked once: the names are given up for it."""
+        for names, where in self._found:
+            if isinstance(where, Look):
+                looks: Iterable[Look] = repeat(where, len(names))
+            else:
+                looks = map(where.looks.get, names, repeat(where.missing))
+            names[:] = reversed([*looks])
+        for names, each in self._odd.values():
+            looks = (one if isinstance(one, Look) else one[0].looks.get(one[1], one[0].missing) for one in each)
+            names[:] = reversed([*looks])
+        return [names.pop() for names in self._order]
