@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from veza_ops.storage.layout import Layout
+from veza_ops.storage.likeness import is_utf8
 from veza_ops.storage.look import S3, Area, Look
 from veza_ops.storage.proof import Known, Sample
 
@@ -111,7 +112,7 @@ def _by_area(layout: Layout, tracks: Iterable["Playable | Known"]) -> tuple[dict
         key = known.file_path if isinstance(located, Look) else (located[0].folder, located[1])
         if key not in seen:
             seen.add(key)
-            if isinstance(located, Look):
+            if isinstance(located, Look) or not is_utf8(known.file_path):
                 nowhere.append(known)
                 continue
             area = located[0].area

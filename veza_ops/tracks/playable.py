@@ -1,5 +1,6 @@
 """The playable tracks: which they are, and the newest of them, whose files prove the storage."""
 
+import codecs
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,15 +38,17 @@ _HIDES = """
     FROM used JOIN pg_class ON oid = used.relation
 """
 
-_SAMPLED = ("file_path", "status", "created_at", "deleted_at")
-"""What has to be known of tracks that prove the storage."""
+_SAMPLED = ("file_path", "status", "deleted_at")
+"""What has to be known of tracks that prove the storage, beside their date."""
 
-
-_PLAIN = "^[ -~]*$"
-"""What can be read in any encoding."""
 
 _UNREADABLE = ("22021", "22P05")
 """SQLSTATEs of a text that has no form in UTF-8."""
+
+
+_CODEC_OF = {"SQL_ASCII": "utf-8", "WIN": "cp", "KOI8": "koi8-"}
+_CODECS = re.compile("^(?:SQL_ASCII|WIN|KOI8)")
+"""Names that Python has otherwise. Without an encoding of the database's own, names are what most clients write."""
 
 
 class UnreadableError(Exception):
@@ -78,7 +81,12 @@ class PlayableTracks:
     def newest_playable(self, count: int, *, addresses: bool = True) -> list[Playable]:
         """The `count` newest playable tracks, those that prove the storage; those at ``scheme://`` too, or without."""
         local = [] if addresses else [self._letters("file_path").not_like("%://%")]
-        return self._sampled(self, local, count)
+        newest = self._sampled(self, [*local, self._created.is_not(None)], count)
+        if len(newest) == count or not self._created.nullable:
+            return newest
+        # By themselves, since no index on created_at has them last.
+        undated = self._within(self._created.is_(None), *local)
+        return newest + self._sampled(undated, (), count - len(newest))
 
     def newest_below(
         self,
@@ -121,12 +129,19 @@ class PlayableTracks:
             apart_from = [
                 path.not_like(f"{literally(prefix)}%") for prefix in filter(self._can_hold, without.get(number, ()))
             ]
-            # In a query of its own, so that the server asks for the path first: that tells most rows apart.
-            columns = [column for name in _SAMPLED if (column := self._optional(name)) is not None]
-            inside = sa.select(*columns).where(sa.or_(sa.false(), *below), *apart_from).offset(0).subquery()
-            if rows := self._sampled(replace(self, table=cast("sa.Table", inside)), (), count):
+            if rows := self._sampled(self._within(sa.or_(sa.false(), *below), *apart_from), (), count):
                 found[number] = rows
         return found
+
+    def _within(self, *where: sa.ColumnElement[bool]) -> "PlayableTracks":
+        """The tracks that match, in a query of its own, so that the server asks for that first.
+
+        Those without a date are the oldest.
+        """
+        created = sa.func.coalesce(self._created, sa.cast("-infinity", self._created.type)).label("created_at")
+        others = (column for name in _SAMPLED if (column := self._optional(name)) is not None)
+        inside = sa.select(created, *others).where(*where).offset(0).subquery()
+        return replace(self, table=cast("sa.Table", inside))
 
     def may_be_hidden(self, *, views_too: bool = False) -> bool:
         """Whether row-level security may keep rows of the table, or of one that a view reads, from this role.
@@ -180,9 +195,15 @@ class PlayableTracks:
             if {row.status.lower() for row in rows} & self._words:
                 rows = self._readable(tracks.sample_query(count).where(*where))
         except UnreadableError:
-            plain = tracks._letters("file_path").regexp_match(_PLAIN)  # noqa: SLF001 - of the same class
-            rows = self._readable(tracks.sample_query(count).where(*where, plain))
+            return self._decoded(tracks.sample_query(count).where(*where))
         return [Playable(row.file_path, row.status) for row in rows]
+
+    def _decoded(self, query: sa.Select[Any]) -> list[Playable]:
+        """The rows of a sample, of which some have no form in UTF-8: what can't be decoded stays bytes of a name."""
+        codec = _codec_of(facts_of(self.table).encoding)
+        stored = (sa.func.convert_to(each, "SQL_ASCII", type_=sa.LargeBinary) for each in query.selected_columns)
+        rows = self.connection.execute(query.with_only_columns(*stored))
+        return [Playable(*(each.decode(codec, "surrogateescape") for each in row)) for row in rows]
 
     def _readable(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         """The rows of a query. Raises UnreadableError for a text in them that has no form in UTF-8."""
@@ -199,8 +220,7 @@ class PlayableTracks:
     def sample_query(self, count: int, *, as_written: bool = False) -> sa.Select[Any]:
         """Where the files of the newest playable tracks are, and their statuses (see `playable`)."""
         columns = self._text("file_path").label("file_path"), self._text("status").label("status")
-        playable = [*self.playable(as_written=as_written), self._created.is_not(None)]
-        # In a descending order, rows without a date would be the newest.
+        playable = self.playable(as_written=as_written)
         return sa.select(*columns).where(*playable).order_by(self._created.desc()).limit(count)
 
     def _newest_below_each(
@@ -217,12 +237,13 @@ class PlayableTracks:
         depths = sorted({prefix.count("/") for _, prefix in prefixes})
         heads = [sa.func.array_to_string(names[1:depth], "/") + "/" for depth in depths]
         head = sa.func.unnest(array(heads)).table_valued("head", name="heads").render_derived().lateral()
-        place = sa.func.row_number().over(partition_by=wanted.c.number, order_by=self._created.desc())
+        newest_first = self._created.desc().nulls_last()
+        place = sa.func.row_number().over(partition_by=wanted.c.number, order_by=newest_first)
         each = (
             sa.select(wanted.c.number, file_path.label("path"), self._text("status").label("status"), place.label("at"))
             .select_from(self.table.join(head, sa.true()).join(wanted, wanted.c.prefix == head.c.head))
             .where(sa.or_(*(path.like(f"{literally(common)}%") for common in _in_common(prefixes))))
-            .where(*self.playable(), self._created.is_not(None))
+            .where(*self.playable())
             .subquery()
         )
         return sa.select(each.c.number, each.c.path, each.c.status).where(each.c.at <= count).order_by(each.c.at)
@@ -245,6 +266,14 @@ class PlayableTracks:
     def _letters(self, name: str) -> sa.ColumnElement[str]:
         """A column as text that is compared letter by letter, whatever its own collation takes for the same."""
         return sa.collate(self._text(name), "C")
+
+
+def _codec_of(encoding: str) -> str:
+    """Python's codec for an encoding of PostgreSQL's; ASCII where it has none."""
+    try:
+        return codecs.lookup(_CODECS.sub(lambda found: _CODEC_OF[found[0]], encoding)).name
+    except LookupError:
+        return "ascii"
 
 
 def as_json(value: object) -> sa.Cast[Any]:

@@ -5,6 +5,7 @@ The table is Veza's: its types are read from the database, and nothing but ``sta
 or changed, and logs nothing.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -217,9 +218,10 @@ class Tracks(WritingTracks):
         rows = self.connection.scalar(estimate)
         if not rows or rows < LARGE_TABLE_ROWS:
             return ()
+        dated = self.sample_query(sample_size).where(self._created.is_not(None))
         searches = {
             "(created_at, id) WHERE status = 'processing'": sa.select(self.table.c.id).where(*stale),
-            **({"(created_at)": self.sample_query(sample_size)} if sample_size else {}),
+            **({"(created_at)": dated} if sample_size else {}),
         }
         return tuple(
             f"CREATE INDEX CONCURRENTLY ON {table} {columns}"
@@ -230,10 +232,20 @@ class Tracks(WritingTracks):
     # -- writing ----------------------------------------------------------------------------------------------
 
     def mark_failed(
-        self, orphans: Sequence[Track], *, cutoff: str, message: str, quiet: str | None = None, stamp: str | None = None
+        self,
+        orphans: Sequence[Track],
+        *,
+        cutoff: str,
+        message: str,
+        quiet: str | None = None,
+        stamp: str | None = None,
+        until: float = math.inf,
     ) -> Written:
-        """Mark `orphans` failed where the whole premise still holds."""
-        aim = Aim(self.stale(cutoff, quiet), "failed", stamp or self.stamp(), message)
+        """Mark `orphans` failed where the whole premise still holds, and as long as the looks at their files do.
+
+        These are too old at `until`, by the monotonic clock: what isn't written by then is left untried.
+        """
+        aim = Aim(self.stale(cutoff, quiet), "failed", stamp or self.stamp(), message, until=until)
         return self.write(orphans, aim)
 
     def restore(

@@ -104,6 +104,29 @@ def test_a_second_disk_that_goes_away_in_mid_run_takes_no_good_track_with_it(
     scene.assert_next_run_finishes()
 
 
+def test_tracks_without_a_date_prove_their_disk_too(scene: Scene, second: Disk, left: Id) -> None:
+    scene.library.execute("ALTER TABLE tracks ALTER created_at DROP NOT NULL")
+    scene.library.execute("UPDATE tracks SET created_at = NULL WHERE file_path LIKE 'b/%' AND status = 'ready'")
+    scene.remember()
+    second.umount()
+    (second.place / "a-stray-file").touch()
+    assert_left(scene, left, scene.run(), f"nothing proves {scene.library.root}/b", "only 0 of the 9")
+
+
+@pytest.mark.parametrize("sample_size", [1, 20])
+def test_an_empty_root_is_not_taken_on_trust_because_no_track_has_a_date(scene: Scene, sample_size: int) -> None:
+    scene.library.execute("ALTER TABLE tracks ALTER created_at DROP NOT NULL")
+    scene.library.execute("UPDATE tracks SET created_at = NULL WHERE status = 'ready'")
+    scene.remember()
+    aside = scene.library.root.rename(scene.library.root.with_name("aside"))
+    scene.library.root.mkdir()
+    storage = {"root": str(scene.library.root), "sample_size": sample_size}
+    scene.assert_refused(scene.run(storage=storage), "This storage is not the one that the database describes")
+    scene.library.root.rmdir()
+    aside.rename(scene.library.root)
+    scene.assert_next_run_finishes(storage=storage)
+
+
 def test_a_second_disk_that_is_mounted_empty_costs_its_own_tracks_alone(
     scene: Scene, second: Disk, left: Id, tmp_path: Path
 ) -> None:

@@ -290,6 +290,45 @@ def test_a_nul_can_not_even_come_into_the_table(scene: Scene) -> None:
         scene.library.add("uploads/nul\0.flac")
 
 
+@pytest.mark.parametrize("odd", ["uploads/", "uploads/.", "uploads//./", "/app//uploads", "/app/./uploads"])
+def test_a_row_that_names_a_folder_holds_up_no_other(scene: Scene, odd: str) -> None:
+    scene.library.add(odd)
+    scene.library.add("uploads/playable.flac", status="ready", content=b"music")
+    scene.remember()
+    mapped = {"/app/uploads": str(scene.library.root / "uploads")}
+    scene.assert_next_run_finishes(storage={"root": str(scene.library.root), "path_map": mapped})
+
+
+def test_tracks_prove_their_disk_whatever_bytes_another_ones_name_is_in(
+    server: PostgresServer, scene: Scene, instance: dg.DagsterInstance
+) -> None:
+    """A text that can't be read keeps the server from sending the others: the sample is the whole one all the same."""
+    name = f"{scene.library.database}_bytes"
+    server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C';")
+    url = server.get_uri(name)
+    root = scene.library.root.with_name("bytes")
+    library = Library(f"{url}&client_encoding=utf8", root, Schema(), playable=0)
+    for number in range(5):
+        library.add(f"Müsik/{number}.flac", status="ready", content=b"music")
+    library.add("Müsik/slow.flac", content=b"music")
+    broken = library.add("Müsik/broken.flac", status="ready")
+    storm = Scene(library, instance)
+    in_bytes = f"convert_from('\\x{'Müsik/Beyonc'.encode().hex()}e9'::bytea, 'SQL_ASCII')"
+    library.execute(f"UPDATE tracks SET file_path = {in_bytes} WHERE id = :id", id=broken)
+    root.rename(root.with_name("aside"))
+    root.mkdir()
+    result = storm.run(database={"url": url})
+    assert not result.success
+    assert "only 0 of the 5" in failure(result)
+    root.rmdir()
+    root.with_name("aside").rename(root)
+    assert counts(storm.run(database={"url": url}))["marked_failed"] == len(storm.ghosts)
+    library.execute("DELETE FROM tracks WHERE id = :id", id=broken)
+    storm.good.pop(broken)
+    storm.assert_all_is_well()
+    library.engine.dispose()
+
+
 def test_a_database_without_an_encoding_leads_to_no_wrong_verdict(
     server: PostgresServer, scene: Scene, instance: dg.DagsterInstance
 ) -> None:

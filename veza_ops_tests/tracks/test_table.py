@@ -217,5 +217,9 @@ def test_the_newest_playable_tracks_are_the_sample(library: Library) -> None:
     with library.engine.begin() as connection:
         tracks = inspect(connection)
         sample = tracks.newest_playable(2)
+        whole = tracks.newest_playable(10)
     assert sample[0] == ("newest.flac", "ready")
-    assert sample[1].file_path in {f"playable/{number}.flac" for number in range(3)}
+    others = {f"playable/{number}.flac" for number in range(3)}
+    assert sample[1].file_path in others
+    assert {track.file_path for track in whole[:-1]} == {"newest.flac", *others}
+    assert whole[-1] == ("no-date.flac", "ready")
