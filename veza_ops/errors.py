@@ -42,5 +42,15 @@ class StorageNotProvenError(VezaOpsError):
         """Where, if that is known."""
 
 
+class TooSlowError(VezaOpsError):
+    """What was seen would be too old by the time that it could be acted on."""
+
+
+class DagsterSilentError(VezaOpsError):
+    """Dagster's own storage gave no answer, or an error."""
+
+    passing = True
+
+
 class RunEndedError(VezaOpsError):
     """Somebody has ended the run, or it is past its time: nothing more is written."""

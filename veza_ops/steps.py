@@ -11,9 +11,11 @@ from typing import Any
 import dagster as dg
 from pydantic import ConfigDict
 
-from veza_ops.errors import RunEndedError, StorageNotProvenError, VezaOpsError
+from veza_ops.bounds import within
+from veza_ops.errors import DagsterSilentError, RunEndedError, StorageNotProvenError, VezaOpsError
 from veza_ops.evidence import Evidence
 from veza_ops.findings import of_refusal, report
+from veza_ops.places import ANSWER_SECONDS
 from veza_ops.runs import FINISHED, has_stopped
 from veza_ops.storage.proof import Proof
 from veza_ops.text import brief, cut, holds_secret, keep_secret, shown
@@ -83,16 +85,33 @@ def _variables(config: object) -> Iterator[str]:
 
 
 def require_wanted(context: dg.OpExecutionContext) -> None:
-    """Raises RunEndedError when somebody has ended the run.
+    """Raises RunEndedError when somebody has ended the run, DagsterSilentError when Dagster's storage can't tell.
 
     Mostly, the process is told of it by a signal. It isn't where it can't be reached: on another machine, or when a run
     is ended by force, or by run monitoring, while its code server is away. Nor is one that its executor starts after
     having stopped all others, as Dagster's for several processes does with a step that it had just taken up.
     """
-    run = context.instance.get_run_by_id(context.run_id)
-    ended = run is None or run.status in (*FINISHED, dg.DagsterRunStatus.CANCELING)
-    if ended or has_stopped(context.instance, context.run_id):
+    try:
+        ended = within(ANSWER_SECONDS, lambda: _is_ended(context.instance, context.run_id))
+    except Exception as error:  # noqa: BLE001 - whatever its storage raises
+        raise DagsterSilentError(
+            f"Dagster's own storage can't be asked whether somebody has ended the run ({type(error).__name__}), and "
+            "without that nothing is changed. Check where the instance (dagster.yaml, DAGSTER_HOME) keeps its runs."
+        ) from None
+    if ended:
         raise RunEndedError("The run was ended before this part of it was written. Nothing more is changed.")
+
+
+def _is_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    is_over = run is None or run.status in (*FINISHED, dg.DagsterRunStatus.CANCELING)
+    return is_over or has_stopped(instance, run_id)
+
+
+def is_dry(context: dg.OpExecutionContext, step: dg.OpDefinition) -> bool:
+    """Whether the run was to change nothing by `step`, even if there was nothing to change."""
+    config = dg.validate_run_config(context.job_def, context.run.run_config)
+    return bool(config["ops"].get(step.name, {}).get("config", {}).get("dry_run"))
 
 
 def seconds_since_start(context: dg.OpExecutionContext) -> float:

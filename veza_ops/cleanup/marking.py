@@ -1,14 +1,19 @@
 """One part of a batch: looked for once more, written, and written down."""
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.rules import Checked, Outcome
+from veza_ops.errors import TooSlowError
 from veza_ops.evidence import REFUSED, UNVERIFIABLE, WOULD_MARK, digest, entry
 from veza_ops.recording import MARK, Recorder
 from veza_ops.storage.files import Files
 from veza_ops.tracks.row import Written
+
+_SHORTEST_SECONDS = 2.0
+"""So long at least, a look holds."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,14 @@ class Marking:
         self.recorder.drop_old_plans(MARK)
 
     def _part(self, first_look: Checked) -> Iterator[Outcome]:
-        """Each row is looked for right before it is written, however long the rows before it took."""
-        waiting: Checked | None = first_look
+        """Each row is looked for right before it is written, however long the rows before it took.
+
+        A part that can't be written before its looks are too old is halved. Raises TooSlowError when that is one row.
+        """
+        waiting = [first_look]
         while waiting:
-            part = rules.check_again(self.files, waiting, self.recorder.database)
-            written = self._write(part)
+            part = rules.check_again(self.files, waiting.pop(), self.recorder.database)
+            written = self._write(part, time.monotonic() + self._looks_hold_seconds)
             part, rest = part.split_off(written.untried)
             yield rules.outcome(
                 part,
@@ -45,9 +53,25 @@ class Marking:
                 dry_run=self.dry_run,
                 digest=self._list(part),
             )
-            waiting = rest
+            if rest:
+                waiting += [rest] if written.changes or written.refused else self._halves(rest)
 
-    def _write(self, part: Checked) -> Written:
+    @property
+    def _looks_hold_seconds(self) -> float:
+        """So long after its look, a row may be written."""
+        return max(self.files.look_timeout_seconds, _SHORTEST_SECONDS)
+
+    def _halves(self, part: Checked) -> list[Checked]:
+        if len(part.missing) == 1:
+            raise TooSlowError(
+                f"A track could not be written within {self._looks_hold_seconds:g} s of the look at its file, as it "
+                "has to be: the database, or where the evidence is kept, is too slow. Nothing more is changed. See "
+                "what keeps them busy, or raise storage.look_timeout_seconds."
+            )
+        half = len(part.missing) // 2
+        return [replace(part, missing=part.missing[half:]), replace(part, missing=part.missing[:half])]
+
+    def _write(self, part: Checked, until: float) -> Written:
         records, batch = self.recorder.records, self.recorder.batch
         if not part.missing:
             return Written()
@@ -60,7 +84,7 @@ class Marking:
             part.missing,
             lambda _: sweep.message,
             lambda tracks, stamp: tracks.mark_failed(
-                orphans, cutoff=sweep.cutoff, message=sweep.message, quiet=sweep.quiet, stamp=stamp
+                orphans, cutoff=sweep.cutoff, message=sweep.message, quiet=sweep.quiet, stamp=stamp, until=until
             ),
         )
 

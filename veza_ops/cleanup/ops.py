@@ -25,6 +25,7 @@ from veza_ops.steps import (
     NOT_CONFIGURED,
     StepConfig,
     full_lists,
+    is_dry,
     plain_failures,
     refused,
     require_wanted,
@@ -71,7 +72,7 @@ class MarkConfig(StepConfig):
         ge=0,
         le=3600,
         description="Seconds that lie between the two looks at a file, at least. The schedule and the sensor ask for "
-        "10.",
+        "10. They are part of the 45 minutes after which a run is ended.",
     )
 
 
@@ -234,6 +235,7 @@ def report_cleanup(
         kept = keep_once(records, outcome.digest, earlier_lists(context.instance, Location.of_run(context.run)))
     metadata = {
         **counts,
+        "dry_run": is_dry(context, mark_orphans_failed),
         **_story(found, outcome),
         **full_lists(records),
         **kept.told,
@@ -243,15 +245,9 @@ def report_cleanup(
     context.log_event(dg.AssetObservation(TRACKS, metadata=metadata))
     for finding in of_cleanup(outcome, found.unseen):
         report(context, finding)
-    if alerts.heartbeat_url.strip() and not _is_dry(context):
+    if alerts.heartbeat_url.strip() and not metadata["dry_run"]:
         _show_life(context, outcome, database, storage, alerts.heartbeat_url.strip())
     return counts
-
-
-def _is_dry(context: dg.OpExecutionContext) -> bool:
-    """Whether the run was to change nothing, even if there was nothing to change."""
-    config = dg.validate_run_config(context.job_def, context.run.run_config)
-    return bool(config["ops"].get("mark_orphans_failed", {}).get("config", {}).get("dry_run"))
 
 
 def _show_life(
@@ -291,7 +287,6 @@ def _story(found: Found, outcome: Outcome) -> dict[str, Any]:
     }
     tables = {name: table(rows, now) for name, rows in listed.items() if rows}
     return {
-        "dry_run": outcome.dry_run,
         "proof": str(outcome.proof) if outcome.counts.stale else "storage not needed: nothing to look for",
         **refused(outcome.proof),
         **({"row_security": found.unseen} if found.unseen else {}),

@@ -82,7 +82,10 @@ class Search:
                     self._inside.setdefault(above, []).append((node, path))
             node.paths[each.folder] = each
             if not each.is_plain:
+                cannot_be = self.backend(each.folder).cannot_be
                 for name in each.names:
+                    if cannot_be(each.path(name)):  # to fold what is too long takes long
+                        continue
                     for start, way in ((node, name), (top, join(inside, name))):
                         for *folders, key in readings_of(way) or [(name,)]:
                             start.at(folders).names_like.add(key)
@@ -184,7 +187,8 @@ class Search:
             backend = self.backend(wanted.folder)
             yield from ((name, backend.cannot_be(wanted.path(name))) for name in missing)
         if not wanted.is_plain:
-            yield from ((name, self._why_not(name, wanted.inside, node, top)) for name in missing)
+            others = (name for name in missing if name not in wanted.looks)
+            yield from ((name, self._why_not(name, wanted.inside, node, top)) for name in others)
         elif node.like:
             yield from ((name, node.like.get(key, "")) for name, key in zip(missing, fold_plain(missing), strict=True))
 

@@ -13,6 +13,7 @@ from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.steps import (
     NOT_CONFIGURED,
     StepConfig,
+    is_dry,
     plain_failures,
     refused,
     require_wanted,
@@ -114,7 +115,7 @@ def restore_tracks(
             **({"refused_tracks": table(written.refused[:LISTED], marked.now)} if written.refused else {}),
         }
     )
-    return Undone(counts, config.dry_run, looks.proof, found.damaged)
+    return Undone(counts, looks.proof, found.damaged)
 
 
 @dg.op(tags={"kind": "dagster"})
@@ -125,15 +126,16 @@ def report_restore(context: dg.OpExecutionContext, batches: list[Undone], storag
     """
     undone = sum(batches, Undone())
     counts = asdict(undone.counts)
+    dry_run = is_dry(context, restore_tracks)
     if undone.counts.unverifiable and not undone.counts.present:
         with plain_failures(context):
             undone.proof.require(storage.files().layout)
     context.add_output_metadata(
         counts
-        | {"dry_run": undone.dry_run, "damaged_lines": undone.damaged}
+        | {"dry_run": dry_run, "damaged_lines": undone.damaged}
         | {**refused(undone.proof), "seconds": seconds_since_start(context)}
     )
-    if undone.dry_run:
+    if dry_run:
         context.log.info("dry run: %d tracks would be restored, and nothing was changed", undone.counts.present)
     else:
         context.log.info(", ".join(f"{name} %d" for name in counts), *counts.values())

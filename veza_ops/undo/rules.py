@@ -84,14 +84,12 @@ class Undone:
     """What became of one batch."""
 
     counts: UndoCounts = UndoCounts()
-    dry_run: bool = True
     proof: Proof = field(default_factory=lambda: Proof(0, 0))
     damaged: int = 0
     """Lines of evidence that nobody can make sense of."""
 
     def __add__(self, other: Self) -> "Undone":
-        counts, proof = self.counts + other.counts, self.proof | other.proof
-        return Undone(counts, other.dry_run, proof, self.damaged + other.damaged)
+        return Undone(self.counts + other.counts, self.proof | other.proof, self.damaged + other.damaged)
 
 
 @dataclass(frozen=True)

@@ -464,6 +464,34 @@ GUARDS = [
         f"{AREAS} -k need_have",
     ),
     Guard(
+        "a track without a date is playable",
+        "tracks/playable.py",
+        "        if len(newest) == count or not self._created.nullable:\n",
+        "        if newest is not None:\n",
+        f"{AREAS} {TABLE} -k 'date or newest'",
+    ),
+    Guard(
+        "tracks prove their disk beside one whose name can't be read",
+        "tracks/playable.py",
+        "            return self._decoded(tracks",
+        "            return [] if tracks else self._decoded(tracks",
+        f"{NAMES} -k bytes",
+    ),
+    Guard(
+        "a name that can't be read is not looked for",
+        "witnesses.py",
+        " or not is_utf8(known.file_path):\n",
+        ":\n",
+        f"{NAMES} -k encoding",
+    ),
+    Guard(
+        "the areas that are proven are those that are looked into",
+        "storage/rows.py",
+        "        return list(dict.fromkeys(wanted.area for wanted in self.folders.values()))\n",
+        "        return list(dict.fromkeys(wanted.area for wanted in self.folders.values()))[:1]\n",
+        f"{NAMES} -k holds_up",
+    ),
+    Guard(
         "names that the database's encoding doesn't have are looked up as bytes",
         "tracks/playable.py",
         'TAKES_ANY_NAME = ("UTF8", "SQL_ASCII")\n',
@@ -477,12 +505,19 @@ GUARDS = [
         "        except KeyError:\n            return self._one_by_one(",
         "storms/test_names.py -k encoding",
     ),
+    Guard(
+        "no time is taken to compare a name that is too long for any system",
+        "storage/search.py",
+        "                    if cannot_be(each.path(name)):",
+        "                    if cannot_be is None:",
+        f"{SEARCH} -k too_long",
+    ),
     # -- the second look
     Guard(
         "the second look",
         "cleanup/marking.py",
-        "            part = rules.check_again(self.files, waiting, self.recorder.database)\n",
-        "            part = waiting\n",
+        "            part = rules.check_again(self.files, waiting.pop(), self.recorder.database)\n",
+        "            part = waiting.pop()\n",
         f"{CLEANUP} {UPLOADS} -k 'file_that_comes or look'",
     ),
     Guard(
@@ -524,8 +559,8 @@ GUARDS = [
     Guard(
         "the write repeats the premise",
         "tracks/table.py",
-        '        aim = Aim(self.stale(cutoff, quiet), "failed", stamp or self.stamp(), message)\n',
-        '        aim = Aim([], "failed", stamp or self.stamp(), message)\n',
+        '        aim = Aim(self.stale(cutoff, quiet), "failed", stamp',
+        '        aim = Aim([], "failed", stamp',
         f"{TABLE} {UPLOADS} -k 'not_as_it_was or changes_after or raced'",
     ),
     Guard(
@@ -636,9 +671,30 @@ GUARDS = [
     Guard(
         "what there was no time for is left for another look",
         "tracks/writing.py",
-        "        if self.began and is_getting_on and time.monotonic()",
-        "        if self.began and is_getting_on and 0 * time.monotonic()",
+        "(self.began and is_getting_on and now - self.began > DIVIDING_SECONDS)",
+        "(self.began and is_getting_on and 0 > DIVIDING_SECONDS)",
         "storms/test_writes.py -k 'time or divided'",
+    ),
+    Guard(
+        "nothing is written by a look that is too old",
+        "tracks/writing.py",
+        "        if now >= self.until or (",
+        "        if (",
+        "storms/test_writes.py -k its_time",
+    ),
+    Guard(
+        "a statement takes no longer than a look holds",
+        "tracks/writing.py",
+        "            if aim.until < math.inf:\n",
+        "            if aim.until < 0:\n",
+        "storms/test_writes.py -k its_time",
+    ),
+    Guard(
+        "what could not be written in time is looked for anew, in halves",
+        "cleanup/marking.py",
+        "else self._halves(rest)\n",
+        "else []\n",
+        "storms/test_writes.py -k its_time",
     ),
     Guard(
         "a row that a policy keeps from a write is refused, not raced",
@@ -1374,6 +1430,13 @@ GUARDS = [
         f"{UNDO}",
     ),
     Guard(
+        "an undo that found nothing doesn't say that it was a dry run",
+        "undo/ops.py",
+        "    dry_run = is_dry(context, restore_tracks)\n",
+        "    dry_run = is_dry(context, restore_tracks) or not batches\n",
+        f"{UNDO} -k truly",
+    ),
+    Guard(
         "evidence of another database is refused",
         "undo/rules.py",
         "        if told.foreign and not told.by_place:\n",
@@ -1503,6 +1566,13 @@ GUARDS = [
         "storms/test_parts.py -k ended",
     ),
     Guard(
+        "a Dagster that can't tell whether the run was ended is what is blamed, and asked again",
+        "steps.py",
+        "    except Exception as error:  # noqa: BLE001 - whatever its storage raises\n",
+        "    except KeyError as error:\n",
+        "storms/test_parts.py -k can_not_tell",
+    ),
+    Guard(
         "a step that starts after the run was ended does nothing",
         "steps.py",
         "            require_wanted(context)\n        yield\n",
@@ -1512,8 +1582,8 @@ GUARDS = [
     Guard(
         "what an executor writes of its own end is heeded by the steps that it still starts",
         "steps.py",
-        "if ended or has_stopped(context.instance, context.run_id):",
-        "if ended:",
+        "    return is_over or has_stopped(instance, run_id)\n",
+        "    return is_over\n",
         "e2e/test_ends.py -k starts_after",
     ),
     Guard(
@@ -2076,7 +2146,7 @@ GUARDS = [
     Guard(
         "a dry run sends no heartbeat",
         "cleanup/ops.py",
-        "    if alerts.heartbeat_url.strip() and not _is_dry(context):\n",
+        '    if alerts.heartbeat_url.strip() and not metadata["dry_run"]:\n',
         "    if alerts.heartbeat_url.strip():\n",
         f"{HEARTBEAT} -k dry",
     ),

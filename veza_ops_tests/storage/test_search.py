@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from veza_ops.storage import disk
+from veza_ops.storage import disk, search
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Verdict
@@ -318,6 +318,16 @@ def hide(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         monkeypatch.setattr("veza_ops.storage.search.os.scandir", listing)
 
     return prepare
+
+
+def test_nobody_takes_the_time_to_compare_a_name_that_is_too_long_for_any_system(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folded: list[str] = []
+    monkeypatch.setattr(search, "readings_of", folded.append)
+    (look,) = Files(Layout(str(root))).look(["album/" + "\ufdfa" * 100 + ".flac"])
+    assert (look.verdict, folded) == (Verdict.UNVERIFIABLE, [])
+    assert "ENAMETOOLONG" in look.reason
 
 
 def test_asking_again_sees_what_a_listing_does_not_show(root: Path, hide: Callable[[str], None]) -> None:

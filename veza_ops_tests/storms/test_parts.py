@@ -1,5 +1,6 @@
 """Storms between the parts of a batch, each of which is a transaction of its own: here of a single row."""
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +140,27 @@ def test_a_disk_that_goes_away_between_two_parts_takes_no_good_track_with_it(
     monkeypatch.undo()
     disk.put_back()
     scene.assert_next_run_finishes()
+
+
+def test_a_dagster_that_can_not_tell_whether_the_run_was_ended_is_what_is_blamed_and_asked_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        monkeypatch.undo()
+        raise sa.exc.OperationalError("SELECT 1", None, sqlite3.OperationalError("secret: database is locked"))
+
+    record_writes(scene.library)
+    Moment("between write and commit", Tracks, "mark_failed", "after").arrange(
+        monkeypatch, lambda: monkeypatch.setattr(dg.DagsterInstance, "get_run_by_id", away)
+    )
+    result = scene.run()
+    (again,) = [event for event in result.all_events if event.is_step_up_for_retry]
+    said = str(again.step_retry_data.error)
+    assert "Dagster's own storage can't be asked whether somebody has ended the run (OperationalError)" in said
+    assert "secret" not in said
+    assert counts(result)["marked_failed"] == len(scene.ghosts)
+    assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
+    scene.assert_all_is_well()
 
 
 @pytest.mark.parametrize("how", [dg.DagsterInstance.report_run_canceled, dg.DagsterInstance.report_run_failed])

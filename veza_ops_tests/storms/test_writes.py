@@ -1,5 +1,6 @@
 """Storms on the write: rows that the database won't change, or makes something else of, cost themselves alone."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,13 +10,13 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from veza_ops.cleanup import rules
-from veza_ops.evidence import MARKED, MARKING, REFUSED, read
+from veza_ops.cleanup import marking, rules
+from veza_ops.evidence import MARKED, MARKING, REFUSED, Evidence, read
 from veza_ops.findings import TRACKS
 from veza_ops.resources import EvidenceStore
 from veza_ops.tracks import writing
 from veza_ops_tests.library import Id, counts, failure
-from veza_ops_tests.storms.scene import Moment, Scene, record_writes, writes
+from veza_ops_tests.storms.scene import Moment, Scene, arrange, record_writes, writes
 
 TRIGGER = """
     CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$
@@ -193,6 +194,47 @@ def test_a_file_that_comes_while_a_part_is_divided_is_seen(scene: Scene, monkeyp
     after = counts(scene.run())
     assert after["refused"] == 2
     assert scene.library.status(late) == "processing"
+
+
+@pytest.fixture
+def hasty(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A look holds for half a second only."""
+    monkeypatch.setattr(marking, "_SHORTEST_SECONDS", 0.0)
+    monkeypatch.setattr(writing, "_SHORTEST_SECONDS", 0.1)
+    return {"root": str(scene.library.root), "look_timeout_seconds": 0.5}
+
+
+@pytest.mark.parametrize("slow", ["the evidence", "the statement"])
+def test_a_file_that_comes_while_the_write_takes_its_time_is_seen(
+    scene: Scene, hasty: dict[str, Any], monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    if slow == "the evidence":
+        arrange(monkeypatch, Evidence, "write", after=lambda: time.sleep(0.6))
+    else:
+        scene.library.execute(TRIGGER.format(body="PERFORM pg_sleep(0.3); RETURN NEW;"))
+        scene.library.execute(BEFORE)
+    late = [scene.library.row(each)["file_path"] for each in scene.ghosts[:2]]
+    Moment("before the next look", rules, "check_again", call=2).arrange(
+        monkeypatch, lambda: [scene.library.write(path) for path in late]
+    )
+    after = counts(scene.run(storage=hasty))
+    assert (after["present"], after["marked_failed"], after["raced"]) == (4, 1, 0)
+    assert [scene.library.status(each) for each in scene.ghosts] == ["processing", "processing", "failed"]
+
+
+def test_a_write_that_can_never_be_in_time_fails_the_run_and_changes_nothing(
+    scene: Scene, hasty: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Evidence.write
+
+    def slowly(*args: Any) -> Any:
+        time.sleep(0.6)
+        return real(*args)
+
+    monkeypatch.setattr(Evidence, "write", slowly)
+    result = scene.run(storage=hasty)
+    scene.assert_refused(result, "could not be written within 0.5 s of the look at its file")
+    assert evidence(scene, result, MARKING) == []
 
 
 def test_a_part_of_which_every_row_is_refused_is_no_failure_of_the_run(scene: Scene) -> None:

@@ -52,6 +52,19 @@ def test_cleanup_then_restore_with_the_files_back_gives_the_same_table(
     assert without_updated_at(library.rows()) == without_updated_at(before)
 
 
+@pytest.mark.parametrize("is_dry", [True, False])
+@pytest.mark.parametrize("step", ["restore_tracks", "mark_orphans_failed"])
+def test_a_run_that_found_nothing_says_truly_whether_it_was_a_dry_one(
+    library: Library, instance: dg.DagsterInstance, step: str, *, is_dry: bool
+) -> None:
+    job = "restore_orphan_tracks" if step == "restore_tracks" else "cleanup_orphan_tracks"
+    result = run_job(library, instance, job=job, ops={step: {"dry_run": is_dry}})
+    outputs = [event.step_output_data for event in result.all_events if event.is_successful_output]
+    assert outputs[-1].metadata["dry_run"].value is is_dry
+    said = "\n".join(entry.user_message for entry in instance.all_logs(result.run_id))
+    assert ("dry run: 0 tracks would be restored" in said) == (is_dry and step == "restore_tracks")
+
+
 def test_by_default_the_undo_only_says_what_it_would_do(library: Library, instance: dg.DagsterInstance) -> None:
     library.add_ghost(file_path="late.flac")
     run_job(library, instance)
