@@ -3,12 +3,14 @@
 No transaction is open, and no row is locked, while evidence is written.
 """
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from veza_ops.archive import Archive
-from veza_ops.errors import DatabaseRefusedError, RunEndedError
+from veza_ops.errors import DagsterSilentError, DatabaseRefusedError, RunEndedError
 from veza_ops.evidence import MARKED, MARKING, REFUSED, RESTORED, RESTORING, Evidence, Told, entry
 from veza_ops.looks import Transaction
 from veza_ops.tracks.row import Change, Judged, Place, Track, Written
@@ -30,6 +32,10 @@ MARK = Kind(MARKING, MARKED, "processing", "failed")
 RESTORE = Kind(RESTORING, RESTORED, "failed", "processing")
 
 
+class _TooLate(Exception):  # noqa: N818 - no error: it takes a transaction back
+    """What speaks for a write is too old by now."""
+
+
 @dataclass(frozen=True)
 class Recorder:
     """Where the writes of one batch are written down."""
@@ -46,10 +52,12 @@ class Recorder:
         rows: Sequence[Judged],
         messages: Callable[[Track], str | None],
         change: "Callable[[Tracks, str | None], Written]",
+        until: float = math.inf,
     ) -> Written:
         """Have `change` write `rows`, with evidence before and after; it is given the time to set as ``updated_at``.
 
-        `messages` gives the message that each row gets. Raises ConfigurationError for evidence that can't be written,
+        `messages` gives the message that each row gets. What isn't ready to be committed at `until`, by the monotonic
+        clock, is taken back: all `rows` are untried then. Raises ConfigurationError for evidence that can't be written,
         RunEndedError, and what the database raises: then the plan is all that is left, unless it is sure that nothing
         came of it.
         """
@@ -66,8 +74,12 @@ class Recorder:
             with self.database() as tracks:
                 written = change(tracks, stamp)
                 self.require_wanted()  # as late as can be: it may have waited for a lock
+                if time.monotonic() >= until:
+                    raise _TooLate  # noqa: TRY301 - it takes the transaction back
                 is_changed = True
-        except (DatabaseRefusedError, RunEndedError):
+        except _TooLate:
+            written = Written(untried=tuple(track for track, _ in rows))
+        except (DatabaseRefusedError, DagsterSilentError, RunEndedError):
             if not is_changed:  # a commit that was answered with nonsense may have come to pass
                 self.records.drop(plan)
             raise

@@ -103,8 +103,12 @@ def _folders_of(layout: Layout, tracks: Iterable["Playable"]) -> frozenset[str]:
 
 
 def _by_area(layout: Layout, tracks: Iterable["Playable | Known"]) -> tuple[dict[Area, list[Known]], list[Known]]:
-    """The tracks by the area of their file, each file once, and those of which there is no telling."""
+    """The tracks by the area of their file, each file once, and those of which there is no telling.
+
+    One whose name is in bytes that are no text speaks for an area that has no other.
+    """
     areas: dict[Area, list[Known]] = {}
+    in_bytes: dict[Area, list[Known]] = {}
     nowhere: list[Known] = []
     seen = set()
     for track in tracks:
@@ -112,10 +116,10 @@ def _by_area(layout: Layout, tracks: Iterable["Playable | Known"]) -> tuple[dict
         key = known.file_path if isinstance(located, Look) else (located[0].folder, located[1])
         if key not in seen:
             seen.add(key)
-            if isinstance(located, Look) or not is_utf8(known.file_path):
+            if isinstance(located, Look):
                 nowhere.append(known)
                 continue
-            area = located[0].area
+            area, found = located[0].area, areas if is_utf8(known.file_path) else in_bytes
             for each in filter(None, (area, area.bucket)):
-                areas.setdefault(each, []).append(known)
-    return areas, nowhere
+                found.setdefault(each, []).append(known)
+    return {**in_bytes, **areas}, nowhere

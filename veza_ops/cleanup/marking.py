@@ -10,10 +10,12 @@ from veza_ops.errors import TooSlowError
 from veza_ops.evidence import REFUSED, UNVERIFIABLE, WOULD_MARK, digest, entry
 from veza_ops.recording import MARK, Recorder
 from veza_ops.storage.files import Files
-from veza_ops.tracks.row import Written
+from veza_ops.tracks.row import Judged, Written
 
 _SHORTEST_SECONDS = 2.0
 """So long at least, a look holds."""
+_LEFT_AT_MOST = 2
+"""So many rows of a part that can't be written in time cost themselves alone; more are no fault of theirs."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class Marking:
     def _part(self, first_look: Checked) -> Iterator[Outcome]:
         """Each row is looked for right before it is written, however long the rows before it took.
 
-        A part that can't be written before its looks are too old is halved. Raises TooSlowError when that is one row.
+        A part that can't be written before its looks are too old is halved, until it is a row that is left alone.
+        Raises TooSlowError for more than a few of these.
         """
-        waiting = [first_look]
+        waiting, left = [first_look], 0
         while waiting:
             part = rules.check_again(self.files, waiting.pop(), self.recorder.database)
             written = self._write(part, time.monotonic() + self._looks_hold_seconds)
@@ -53,23 +56,32 @@ class Marking:
                 dry_run=self.dry_run,
                 digest=self._list(part),
             )
-            if rest:
-                waiting += [rest] if written.changes or written.refused else self._halves(rest)
+            if rest and (written.changes or written.refused):
+                waiting.append(rest)
+            elif rest and len(rest.missing) > 1:
+                half = len(rest.missing) // 2
+                waiting += (replace(rest, missing=each) for each in (rest.missing[half:], rest.missing[:half]))
+            elif rest:
+                left += 1
+                yield self._leave(rest, left)
 
     @property
     def _looks_hold_seconds(self) -> float:
         """So long after its look, a row may be written."""
         return max(self.files.look_timeout_seconds, _SHORTEST_SECONDS)
 
-    def _halves(self, part: Checked) -> list[Checked]:
-        if len(part.missing) == 1:
+    def _leave(self, part: Checked, number: int) -> Outcome:
+        """Leave a row alone that can't be written in time, the `number`-th of a part."""
+        within = f"within {self._looks_hold_seconds:g} s of the look at"
+        if number > _LEFT_AT_MOST:
             raise TooSlowError(
-                f"A track could not be written within {self._looks_hold_seconds:g} s of the look at its file, as it "
-                "has to be: the database, or where the evidence is kept, is too slow. Nothing more is changed. See "
-                "what keeps them busy, or raise storage.look_timeout_seconds."
+                f"Tracks could not be written {within} their files, as they have to be: the database, or where the "
+                "evidence is kept, is too slow. Nothing more is changed. See what keeps them busy, or raise "
+                "storage.look_timeout_seconds."
             )
-        half = len(part.missing) // 2
-        return [replace(part, missing=part.missing[half:]), replace(part, missing=part.missing[:half])]
+        refused = [Judged(track, f"it could not be written {within} its file") for track, _ in part.missing]
+        self.recorder.records.add(REFUSED, self.recorder.batch, map(entry, refused))
+        return rules.outcome(part, refused=refused)
 
     def _write(self, part: Checked, until: float) -> Written:
         records, batch = self.recorder.records, self.recorder.batch
@@ -84,8 +96,9 @@ class Marking:
             part.missing,
             lambda _: sweep.message,
             lambda tracks, stamp: tracks.mark_failed(
-                orphans, cutoff=sweep.cutoff, message=sweep.message, quiet=sweep.quiet, stamp=stamp, until=until
+                orphans, cutoff=sweep.cutoff, message=sweep.message, quiet=sweep.quiet, stamp=stamp
             ),
+            until,
         )
 
     def _list(self, part: Checked) -> int:

@@ -232,8 +232,7 @@ def _of_the_server(fault: psycopg.Error, state: str, address: Address) -> VezaOp
     if state == _CANCELLED:
         return DatabaseUnavailableError(
             f"A statement was cancelled in {name}: {said}. If it needs longer, raise "
-            "database.statement_timeout_seconds, and for a write storage.look_timeout_seconds; an index may spare it "
-            "the time (see the documentation)."
+            "database.statement_timeout_seconds; an index may spare it the time (see the documentation)."
         )
     if state.startswith(_IN_THE_WAY):
         return DatabaseUnavailableError(f"Another session is in the way in {name}: {said}. The next run tries again.")

@@ -82,7 +82,7 @@ class PlayableTracks:
         """The `count` newest playable tracks, those that prove the storage; those at ``scheme://`` too, or without."""
         local = [] if addresses else [self._letters("file_path").not_like("%://%")]
         newest = self._sampled(self, [*local, self._created.is_not(None)], count)
-        if len(newest) == count or not self._created.nullable:
+        if len(newest) == count:
             return newest
         # By themselves, since no index on created_at has them last.
         undated = self._within(self._created.is_(None), *local)

@@ -5,7 +5,6 @@ The table is Veza's: its types are read from the database, and nothing but ``sta
 or changed, and logs nothing.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -232,20 +231,10 @@ class Tracks(WritingTracks):
     # -- writing ----------------------------------------------------------------------------------------------
 
     def mark_failed(
-        self,
-        orphans: Sequence[Track],
-        *,
-        cutoff: str,
-        message: str,
-        quiet: str | None = None,
-        stamp: str | None = None,
-        until: float = math.inf,
+        self, orphans: Sequence[Track], *, cutoff: str, message: str, quiet: str | None = None, stamp: str | None = None
     ) -> Written:
-        """Mark `orphans` failed where the whole premise still holds, and as long as the looks at their files do.
-
-        These are too old at `until`, by the monotonic clock: what isn't written by then is left untried.
-        """
-        aim = Aim(self.stale(cutoff, quiet), "failed", stamp or self.stamp(), message, until=until)
+        """Mark `orphans` failed where the whole premise still holds."""
+        aim = Aim(self.stale(cutoff, quiet), "failed", stamp or self.stamp(), message)
         return self.write(orphans, aim)
 
     def restore(

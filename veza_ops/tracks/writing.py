@@ -4,7 +4,6 @@ The database has the last word on each row. What it won't change is found by div
 savepoint of its own; and what a row is after the write decides what it is counted as.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -31,14 +30,6 @@ _BEGIN = """
 """A commit that was heard of lasts, whatever the server does without being asked."""
 
 
-_LIMIT = """
-    SELECT set_config('statement_timeout', least(nullif(own, 0), CAST(:milliseconds AS integer))::text, true)
-    FROM CAST(1000 * extract(epoch FROM current_setting('statement_timeout')::interval) AS integer) AS own
-"""
-_SHORTEST_SECONDS = 1.0
-"""A statement has so long at least."""
-
-
 @dataclass(frozen=True)
 class Aim:
     """What a write makes of rows."""
@@ -50,8 +41,6 @@ class Aim:
     message: str | None = None
     messages: Mapping[Place, str | None] | None = None
     """The message of each row, where they differ; `message` for all others."""
-    until: float = math.inf
-    """When what speaks for the write is too old, by the monotonic clock."""
 
     def message_of(self, track: Track) -> str | None:
         """The ``status_message`` that `track` gets."""
@@ -102,12 +91,9 @@ class WritingTracks(PlayableTracks):
 
     def _divided(self, tracks: list[Track], aim: Aim) -> tuple[list[Change], "_Dividing"]:
         """Change `tracks`, in as many parts as it takes. Raises _NotAsMeant for rows that a later part has undone."""
-        dividing = _Dividing([tracks] if tracks else [], aim.until)
+        dividing = _Dividing([tracks] if tracks else [])
         changes: list[Change] = []
         while part := dividing.next_part():
-            if aim.until < math.inf:
-                left = {"milliseconds": 1000 * max(aim.until - time.monotonic(), _SHORTEST_SECONDS)}
-                self.connection.execute(sa.text(_LIMIT), left)
             try:
                 with self.connection.begin_nested():
                     changes.extend(self._change(part, aim))
@@ -296,8 +282,6 @@ class _Dividing:
     """The parts of a part that are still to be tried, and what was found out so far."""
 
     waiting: list[list[Track]]
-    until: float = math.inf
-    """When nothing more may be tried, by the monotonic clock."""
     refused: list[Judged] = field(default_factory=list)
     untried: list[Track] = field(default_factory=list)
     began: float | None = None
@@ -307,9 +291,8 @@ class _Dividing:
 
     def next_part(self) -> list[Track] | None:
         """The next part that is to be tried, unless it took too long already: then all others are left."""
-        now = time.monotonic()
         is_getting_on = bool(self.refused or self.accepted)
-        if now >= self.until or (self.began and is_getting_on and now - self.began > DIVIDING_SECONDS):
+        if self.began and is_getting_on and time.monotonic() - self.began > DIVIDING_SECONDS:
             self.untried.extend(track for part in reversed(self.waiting) for track in part)
             self.waiting.clear()
         return self.waiting.pop() if self.waiting else None

