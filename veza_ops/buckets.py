@@ -82,14 +82,21 @@ def put(path: upath.UPath, lines: Iterable[bytes], seconds: float) -> None:
 
 
 def lines_of(path: upath.UPath, seconds: float) -> Iterator[bytes]:
-    """The lines of a file. Raises OSError."""
+    """The lines of a file. Raises OSError, also for one that doesn't end with a line.
+
+    What a store holds is what was put there, as a whole: whatever answers with less is no store, or not all of one.
+    """
     import obstore  # noqa: PLC0415 - see above
 
+    line = b""
     with _plain_errors(path):
         try:
             file = obstore.open_reader(*_at(path, seconds), buffer_size=_PART)
-            while line := bytes(file.readline()):
+            while further := bytes(file.readline()):
+                line = further
                 yield line
+            if not line.endswith(b"\n"):
+                raise StoreError("what the store gives of it ends in mid-line: check AWS_ENDPOINT_URL")
         except FileNotFoundError:  # at any time, since it is fetched bit by bit
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
 

@@ -22,10 +22,12 @@ from demo.store import Store
 from veza_ops import buckets
 from veza_ops.archive import Archive
 from veza_ops.errors import ConfigurationError
-from veza_ops.evidence import MARKED, MARKING, UNVERIFIABLE, Evidence
+from veza_ops.evidence import MARKED, MARKING, UNVERIFIABLE, Evidence, read
 from veza_ops.places import lasting, subfolders
 from veza_ops.steps import full_lists
+from veza_ops_tests import store_faults
 from veza_ops_tests.changes import HERE, change, marked
+from veza_ops_tests.faulty_store import FaultyStore
 from veza_ops_tests.history.test_history import age
 from veza_ops_tests.library import Library, counts, failure, run_job
 from veza_ops_tests.storms.scene import Scene
@@ -169,6 +171,19 @@ def test_what_could_not_be_written_whole_leaves_nothing_behind(evidence: Evidenc
     with pytest.raises(ConfigurationError, match="No space left on device"):
         evidence.write(MARKED, 0, broken())
     assert not evidence.has_files
+
+
+@pytest.mark.parametrize("length", [0, 12])
+def test_a_file_of_which_the_store_gives_a_part_is_not_taken_for_the_whole(faulty: FaultyStore, length: int) -> None:
+    """As where a page of somebody else's answers the question how long it is."""
+    evidence = Evidence(lasting("s3://veza/evidence"), "run", 5)
+    path = evidence.write(MARKED, 0, [{"id": 1}, {"id": 2}])
+    assert len(list(read(str(path)))) == 2
+    page = store_faults.Answer(200, {"Content-Type": "text/html"}, b"x" * length)
+    faulty.fault(lambda request: request.method == "HEAD", store_faults.Fault(page), times=1)
+    with pytest.raises(ConfigurationError, match="ends in mid-line: check AWS_ENDPOINT_URL"):
+        list(read(str(path)))
+    assert len(list(read(str(path)))) == 2
 
 
 def test_a_file_that_is_not_there_is_no_trouble_of_the_store(evidence: Evidence) -> None:
