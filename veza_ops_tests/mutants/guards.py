@@ -478,6 +478,13 @@ GUARDS = [
         f"{NAMES} -k bytes",
     ),
     Guard(
+        "names that can be read are read in the encoding that they are in",
+        "tracks/playable.py",
+        "        return codecs.lookup(_CODECS.sub(lambda found: _CODEC_OF[found[0]], encoding)).name\n",
+        "        return codecs.lookup(encoding).name\n",
+        f"{NAMES} -k bytes",
+    ),
+    Guard(
         "a name that is no text speaks where there is no other, and there alone",
         "witnesses.py",
         "    return {**in_bytes, **areas}, nowhere\n",

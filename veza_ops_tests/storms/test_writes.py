@@ -1,8 +1,7 @@
 """Storms on the write: rows that the database won't change, or makes something else of, cost themselves alone."""
 
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,13 +9,16 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from veza_ops import recording, steps
 from veza_ops.cleanup import marking, rules
 from veza_ops.evidence import MARKED, MARKING, REFUSED, Evidence, read
 from veza_ops.findings import TRACKS
 from veza_ops.resources import EvidenceStore
 from veza_ops.tracks import writing
+from veza_ops.tracks.row import Track, Written
+from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import Id, counts, failure
-from veza_ops_tests.storms.scene import BEFORE_WRITE, Moment, Scene, arrange, record_writes, writes
+from veza_ops_tests.storms.scene import AFTER_EVIDENCE, AFTER_WRITE, Moment, Scene, record_writes, writes
 
 TRIGGER = """
     CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$
@@ -196,62 +198,78 @@ def test_a_file_that_comes_while_a_part_is_divided_is_seen(scene: Scene, monkeyp
     assert scene.library.status(late) == "processing"
 
 
+class Clock:
+    """One by which time passes only when it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def takes_too_long(self) -> None:
+        self.now += 31.0
+
+
 @pytest.fixture
-def hasty(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A look holds for half a second only."""
-    monkeypatch.setattr(marking, "_SHORTEST_SECONDS", 0.0)
-    return {"root": str(scene.library.root), "look_timeout_seconds": 0.5}
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """By which it is told how old a look is."""
+    clock = Clock()
+    for module in (marking, recording):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
-@pytest.mark.parametrize("slow", ["the evidence", "the statement", "Dagster"])
+@pytest.mark.parametrize(
+    "slow", [AFTER_EVIDENCE, AFTER_WRITE, Moment("the last question to Dagster", steps, "has_stopped", call=4)], ids=str
+)
 def test_a_file_that_comes_while_the_write_takes_its_time_is_seen(
-    scene: Scene, hasty: dict[str, Any], monkeypatch: pytest.MonkeyPatch, slow: str
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch, slow: Moment
 ) -> None:
-    if slow == "the evidence":
-        arrange(monkeypatch, Evidence, "write", after=lambda: time.sleep(0.6))
-    elif slow == "Dagster":
-        BEFORE_WRITE.arrange(
-            monkeypatch,
-            lambda: arrange(monkeypatch, dg.DagsterInstance, "get_run_by_id", after=lambda: time.sleep(0.6)),
-        )
-    else:
-        scene.library.execute(TRIGGER.format(body="PERFORM pg_sleep(0.3); RETURN NEW;"))
-        scene.library.execute(BEFORE)
+    slow.arrange(monkeypatch, clock.takes_too_long)
     late = [scene.library.row(each)["file_path"] for each in scene.ghosts[:2]]
     Moment("before the next look", rules, "check_again", call=2).arrange(
         monkeypatch, lambda: [scene.library.write(path) for path in late]
     )
-    after = counts(scene.run(storage=hasty))
+    after = counts(scene.run())
     assert (after["present"], after["marked_failed"], after["raced"]) == (4, 1, 0)
     assert [scene.library.status(each) for each in scene.ghosts] == ["processing", "processing", "failed"]
 
 
 def test_a_write_that_can_never_be_in_time_fails_the_run_and_changes_nothing(
-    scene: Scene, hasty: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Evidence.write
 
     def slowly(*args: Any) -> Any:
-        time.sleep(0.6)
+        clock.takes_too_long()
         return real(*args)
 
     monkeypatch.setattr(Evidence, "write", slowly)
-    result = scene.run(storage=hasty)
-    scene.assert_refused(result, "Tracks could not be written within 0.5 s of the look at their files")
+    result = scene.run()
+    scene.assert_refused(result, "Tracks could not be written within 30 s of the look at their files")
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
     assert evidence(scene, result, MARKING) == []
 
 
-def test_a_row_that_can_never_be_written_in_time_costs_itself_alone(scene: Scene, hasty: dict[str, Any]) -> None:
-    slow = scene.library.add_ghost(title="slow")
+def test_a_row_that_can_never_be_written_in_time_costs_itself_alone(
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = scene.library.add_ghost()
     scene.remember()
-    scene.library.execute(TRIGGER.format(body="IF NEW.title = 'slow' THEN PERFORM pg_sleep(0.6); END IF; RETURN NEW;"))
-    scene.library.execute(BEFORE)
-    result = scene.run(storage=hasty)
+    real = Tracks.mark_failed
+
+    def mark(tracks: Tracks, orphans: Sequence[Track], **premise: Any) -> Written:
+        if any(track.id == str(slow) for track in orphans):
+            clock.takes_too_long()
+        return real(tracks, orphans, **premise)
+
+    monkeypatch.setattr(Tracks, "mark_failed", mark)
+    result = scene.run()
     after = counts(result)
     assert (after["marked_failed"], after["raced"], after["refused"]) == (len(scene.ghosts), 0, 1)
     (line,) = evidence(scene, result, REFUSED)
-    assert (line["id"], line["why"]) == (str(slow), "it could not be written within 0.5 s of the look at its file")
+    assert (line["id"], line["why"]) == (str(slow), "it could not be written within 30 s of the look at its file")
     scene.assert_all_is_well()
 
 
