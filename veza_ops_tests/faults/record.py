@@ -49,7 +49,8 @@ class Record:
             broken = self.violations[job, kind]
             by_kind[kind][job] = f"{runs}, **{broken} violations**" if broken else str(runs)
         lines = [f"| Fault | {' | '.join(jobs)} |", f"|---|{'---|' * len(jobs)}"]
-        lines += [f"| {kind} | {' | '.join(row.get(job, '') for job in jobs)} |" for kind, row in by_kind.items()]
+        in_order = sorted(by_kind.items(), key=lambda each: each[0].casefold())
+        lines += [f"| {kind} | {' | '.join(row.get(job, '') for job in jobs)} |" for kind, row in in_order]
         totals = [sum(runs for (of, _), runs in self.runs.items() if of == job) for job in jobs]
         lines.append(f"| all | {' | '.join(map(str, totals))} |")
         return "\n".join(lines) + "\n"
