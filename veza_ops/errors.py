@@ -21,6 +21,10 @@ class DatabaseUnavailableError(VezaOpsError):
     passing = True
 
 
+class StatementCancelledError(DatabaseUnavailableError):
+    """The server gave up a statement, as one that takes too long. It changed nothing."""
+
+
 class DatabaseSilentError(VezaOpsError):
     """The database took a question and gave no answer in time. Another try would wait as long again."""
 

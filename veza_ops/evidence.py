@@ -188,12 +188,9 @@ def read(path: str, answer_seconds: float = ANSWER_SECONDS) -> Iterator[dict[str
 
 
 def _read(path: str, answer_seconds: float) -> Iterator[dict[str, Any] | None]:
-    """Each line; None for a damaged one. A last line that was cut off is none: its write came to nothing."""
+    """Each line; None for a damaged one."""
     try:
-        for line in lines_of(upath.UPath(path), answer_seconds):
-            row = _row(line)
-            if row is not None or line.endswith(b"\n"):
-                yield row
+        yield from map(_row, lines_of(upath.UPath(path), answer_seconds))
     except OSError as error:
         raise _unreadable(path, error) from None
 

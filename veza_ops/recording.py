@@ -6,13 +6,14 @@ No transaction is open, and no row is locked, while evidence is written.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from veza_ops.archive import Archive
-from veza_ops.errors import DagsterSilentError, DatabaseRefusedError, RunEndedError
+from veza_ops.errors import DagsterSilentError, DatabaseRefusedError, RunEndedError, StatementCancelledError
 from veza_ops.evidence import MARKED, MARKING, REFUSED, RESTORED, RESTORING, Evidence, Told, entry
 from veza_ops.looks import Transaction
+from veza_ops.pace import Pace
 from veza_ops.tracks.row import Change, Judged, Place, Track, Written
 
 if TYPE_CHECKING:  # loads SQLAlchemy
@@ -32,8 +33,11 @@ MARK = Kind(MARKING, MARKED, "processing", "failed")
 RESTORE = Kind(RESTORING, RESTORED, "failed", "processing")
 
 
-class _TooLate(Exception):  # noqa: N818 - no error: it takes a transaction back
+class _TooLateError(Exception):
     """What speaks for a write is too old by now."""
+
+
+_LATE = (_TooLateError, StatementCancelledError)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Recorder:
     database: Transaction
     require_wanted: Callable[[], None]
     """Raises RunEndedError when somebody has ended the run."""
+    pace: Pace = field(default_factory=Pace)
 
     def write(
         self,
@@ -57,9 +62,9 @@ class Recorder:
         """Have `change` write `rows`, with evidence before and after; it is given the time to set as ``updated_at``.
 
         `messages` gives the message that each row gets. What isn't ready to be committed at `until`, by the monotonic
-        clock, is taken back: all `rows` are untried then. Raises ConfigurationError for evidence that can't be written,
-        RunEndedError, and what the database raises: then the plan is all that is left, unless it is sure that nothing
-        came of it.
+        clock, or takes a statement too long, is taken back, and `pace` says what becomes of it. Raises
+        ConfigurationError for evidence that can't be written, RunEndedError, TooSlowError, and what the database
+        raises: then the plan is all that is left, unless it is sure that nothing came of it.
         """
         with self.database() as tracks:
             known = Known(tracks.identity, str(tracks.now()))
@@ -72,17 +77,22 @@ class Recorder:
         is_changed = False
         try:
             with self.database() as tracks:
+                if until < math.inf:
+                    tracks.limit(until - time.monotonic())
                 written = change(tracks, stamp)
                 self.require_wanted()  # as late as can be: it may have waited for a lock
-                if time.monotonic() >= until:
-                    raise _TooLate  # noqa: TRY301 - it takes the transaction back
+                if written.changes and time.monotonic() >= until:
+                    raise _TooLateError
                 is_changed = True
-        except _TooLate:
-            written = Written(untried=tuple(track for track, _ in rows))
-        except (DatabaseRefusedError, DagsterSilentError, RunEndedError):
-            if not is_changed:  # a commit that was answered with nonsense may have come to pass
-                self.records.drop(plan)
-            raise
+        except (*_LATE, DatabaseRefusedError, DagsterSilentError, RunEndedError) as error:
+            if is_changed:  # a commit that was answered with nonsense may have come to pass
+                raise
+            self.records.drop(plan)
+            if not isinstance(error, _LATE):
+                raise
+            written = self.pace.too_late(rows)
+        else:
+            self.pace.in_time()
         if written.changes:
             why = {track.place: reason for track, reason in rows}
             self.records.confirm(kind.done, self.batch, (known.line(each, why[each.place]) for each in written.changes))

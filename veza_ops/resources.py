@@ -160,7 +160,8 @@ class Storage(Resource):
         default=30.0,
         gt=0,
         le=600,
-        description="A look at a file is given up after this long, with all tries; the track is left alone.",
+        description="A look at a file is given up after this long, with all tries, and the track is left alone. And a "
+        "track is marked so long after the look at its file at most.",
     )
 
     def files(self) -> Files:

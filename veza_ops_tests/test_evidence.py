@@ -32,10 +32,13 @@ def test_a_step_that_is_resumed_writes_over_nothing(evidence: Evidence) -> None:
     assert sorted(row["id"] for path in evidence.files(MARKED) for row in read(str(path))) == [0, 1, 2]
 
 
-def test_a_last_line_that_was_cut_off_is_left_out(evidence: Evidence) -> None:
+def test_a_last_line_that_was_cut_off_is_damaged_since_only_a_whole_file_gets_its_name(
+    evidence: Evidence,
+) -> None:
     path = evidence.write(MARKED, 0, [{"id": 1}, {"id": 2}])
     path.write_text(path.read_text() + json.dumps({"id": 3})[:5])
     assert [row["id"] for row in read(str(path))] == [1, 2]
+    assert read_changes(str(path), "tracks").damaged == 3  # the others lack what a change has
 
 
 def test_evidence_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def _orphans(outcome: Outcome, unseen: str) -> Finding:
         says = f"{some_tracks(left)} without a file, only looked for. The next cleanup marks them failed."
     elif left:
         raced_says = "were changed or locked by somebody else. The next cleanup looks again."
-        refused_says = "can't be marked failed, since the database refuses it: see the run's refused_tracks."
+        refused_says = "can't be marked failed: what refuses it stands in the run's refused_tracks."
         says = " ".join(
             f"{some_tracks(number)} without a file {words}"
             for number, words in ((raced, raced_says), (refused, refused_says))

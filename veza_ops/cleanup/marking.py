@@ -2,20 +2,17 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.rules import Checked, Outcome
-from veza_ops.errors import TooSlowError
 from veza_ops.evidence import REFUSED, UNVERIFIABLE, WOULD_MARK, digest, entry
 from veza_ops.recording import MARK, Recorder
 from veza_ops.storage.files import Files
-from veza_ops.tracks.row import Judged, Written
+from veza_ops.tracks.row import Written
 
 _SHORTEST_SECONDS = 2.0
 """So long at least, a look holds."""
-_LEFT_AT_MOST = 2
-"""So many rows of a part that can't be written in time cost themselves alone; more are no fault of theirs."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +31,22 @@ class Marking:
         if earlier := self.recorder.done_earlier(MARK):
             done, checked = checked.split(earlier)
             yield rules.outcome(done, marked={track.place for track in earlier})
-        for part in checked.parts():
-            yield from self._part(part)
+        yield from self._in_parts(checked)
         self.recorder.drop_old_plans(MARK)
 
-    def _part(self, first_look: Checked) -> Iterator[Outcome]:
+    def _in_parts(self, checked: Checked) -> Iterator[Outcome]:
         """Each row is looked for right before it is written, however long the rows before it took.
 
-        A part that can't be written before its looks are too old is halved, until it is a row that is left alone.
-        Raises TooSlowError for more than a few of these.
+        What can't be written before its looks are too old is looked for anew, fewer rows at a time.
         """
-        waiting, left = [first_look], 0
+        waiting = [checked]
         while waiting:
-            part = rules.check_again(self.files, waiting.pop(), self.recorder.database)
-            written = self._write(part, time.monotonic() + self._looks_hold_seconds)
-            part, rest = part.split_off(written.untried)
+            first_look, rest = waiting.pop().divided(self.recorder.pace.size)
+            until = time.monotonic() + max(self.files.look_timeout_seconds, _SHORTEST_SECONDS)
+            part = rules.check_again(self.files, first_look, self.recorder.database)
+            written = self._write(part, until)
+            part, untried = part.split_off(written.untried)
+            waiting += (each for each in (rest, untried) if each)
             yield rules.outcome(
                 part,
                 marked={change.place for change in written.changes},
@@ -56,32 +54,6 @@ class Marking:
                 dry_run=self.dry_run,
                 digest=self._list(part),
             )
-            if rest and (written.changes or written.refused):
-                waiting.append(rest)
-            elif rest and len(rest.missing) > 1:
-                half = len(rest.missing) // 2
-                waiting += (replace(rest, missing=each) for each in (rest.missing[half:], rest.missing[:half]))
-            elif rest:
-                left += 1
-                yield self._leave(rest, left)
-
-    @property
-    def _looks_hold_seconds(self) -> float:
-        """So long after its look, a row may be written."""
-        return max(self.files.look_timeout_seconds, _SHORTEST_SECONDS)
-
-    def _leave(self, part: Checked, number: int) -> Outcome:
-        """Leave a row alone that can't be written in time, the `number`-th of a part."""
-        within = f"within {self._looks_hold_seconds:g} s of the look at"
-        if number > _LEFT_AT_MOST:
-            raise TooSlowError(
-                f"Tracks could not be written {within} their files, as they have to be: the database, or where the "
-                "evidence is kept, is too slow. Nothing more is changed. See what keeps them busy, or raise "
-                "storage.look_timeout_seconds."
-            )
-        refused = [Judged(track, f"it could not be written {within} its file") for track, _ in part.missing]
-        self.recorder.records.add(REFUSED, self.recorder.batch, map(entry, refused))
-        return rules.outcome(part, refused=refused)
 
     def _write(self, part: Checked, until: float) -> Written:
         records, batch = self.recorder.records, self.recorder.batch

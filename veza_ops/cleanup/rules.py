@@ -3,7 +3,7 @@
 Between Veza's database (`tracks`) and Veza's files (`storage`) stand the decisions, and they know nothing of Dagster.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import reduce
@@ -20,9 +20,6 @@ from veza_ops.witnesses import draw
 if TYPE_CHECKING:  # SQLAlchemy is loaded when a run first needs it, which spares every import of this package the time
     from veza_ops.tracks.playable import Where
     from veza_ops.tracks.table import Tracks
-
-WRITTEN_AT_ONCE = 5_000
-"""Rows that are written in one transaction, so that none stays open for more than a moment."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +115,12 @@ class Checked:
         rest, done = self.split(untried)
         return done, rest
 
-    def parts(self) -> Iterator["Checked"]:
-        """The batch in parts that are each written in one transaction. All that needs no write is in the first one."""
-        rest = replace(self, present=0, unverifiable=())
-        for at in range(0, max(len(self.missing), 1), WRITTEN_AT_ONCE):
-            yield replace(rest if at else self, missing=self.missing[at : at + WRITTEN_AT_ONCE])
+    def divided(self, size: int) -> tuple["Checked", "Checked | None"]:
+        """The first `size` of the missing, with all that needs no write; and the others, if there are any."""
+        if len(self.missing) <= size:
+            return self, None
+        rest = replace(self, present=0, missing=self.missing[size:], unverifiable=())
+        return replace(self, missing=self.missing[:size]), rest
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Between two steps the rows travel as plain tuples, which are pickled ten times faster than named ones.

@@ -20,6 +20,7 @@ from veza_ops.errors import (
     DatabaseRefusedError,
     DatabaseSilentError,
     DatabaseUnavailableError,
+    StatementCancelledError,
     VezaOpsError,
 )
 from veza_ops.text import shown
@@ -142,6 +143,7 @@ def plain_errors(address: Address) -> Iterator[None]:
     """Turn the driver's errors into ours, which hold no secret of `address`, no row and no statement.
 
     Raises DatabaseUnavailableError when the server can't be reached, cuts the connection, or somebody is in the way;
+    StatementCancelledError when it gave up a statement;
     DatabaseSilentError when it gives no answer;
     DatabaseRefusedError for a login, a right or a value that it doesn't accept, and for what the driver can't do;
     ConfigurationError for an address that leads to no connection.
@@ -150,11 +152,6 @@ def plain_errors(address: Address) -> Iterator[None]:
         yield
     except (sa.exc.SQLAlchemyError, psycopg.Error, UnicodeError) as error:
         raise _explained(error, address) from None
-
-
-def was_cancelled(error: sa.exc.DBAPIError) -> bool:
-    """Whether a statement was given up, as one that takes too long is."""
-    return getattr(error.orig, "sqlstate", None) == _CANCELLED
 
 
 def of_a_row(error: sa.exc.DBAPIError) -> str | None:
@@ -230,7 +227,7 @@ def _of_the_server(fault: psycopg.Error, state: str, address: Address) -> VezaOp
         primary = _condition(state)
     said = _told(primary, address, LONGEST_MESSAGE)
     if state == _CANCELLED:
-        return DatabaseUnavailableError(
+        return StatementCancelledError(
             f"A statement was cancelled in {name}: {said}. If it needs longer, raise "
             "database.statement_timeout_seconds; an index may spare it the time (see the documentation)."
         )

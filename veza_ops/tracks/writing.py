@@ -12,13 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from veza_ops.tracks.database import of_a_row, was_cancelled
+from veza_ops.tracks.database import of_a_row
 from veza_ops.tracks.playable import PlayableTracks, Where, as_json, has_zone, listed
 from veza_ops.tracks.preflight import facts_of
 from veza_ops.tracks.row import Change, Judged, Place, Track, Written
-
-CANCELLED_AT_MOST = 3
-"""So often is a part halved whose write takes too long; then it isn't the number of its rows that takes the time."""
 
 DIVIDING_SECONDS = 10.0
 """So long at most is a part divided at a time, since what was written of it stays locked until the commit."""
@@ -28,6 +25,12 @@ _BEGIN = """
                 THEN set_config('synchronous_commit', 'local', true) END
 """
 """A commit that was heard of lasts, whatever the server does without being asked."""
+_LIMIT = """
+    SELECT set_config('statement_timeout', least(nullif(own, 0), CAST(:milliseconds AS integer))::text, true)
+    FROM CAST(1000 * extract(epoch FROM current_setting('statement_timeout')::interval) AS integer) AS own
+"""
+_SHORTEST_SECONDS = 1.0
+"""A statement has so long at least."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class WritingTracks(PlayableTracks):
             return None
         now = sa.cast(self._now(updated.type), updated.type)
         return self.connection.scalar(sa.select(sa.cast(now, sa.Text)))
+
+    def limit(self, seconds: float) -> None:
+        """Let the server give up each statement of this transaction after `seconds`, unless it does so before."""
+        limit = {"milliseconds": 1000 * max(seconds, _SHORTEST_SECONDS)}
+        self.connection.execute(sa.text(_LIMIT), limit)
 
     def write(self, tracks: Sequence[Track], aim: Aim) -> Written:
         """Change `tracks` where the whole premise still holds, and say what became of them."""
@@ -287,7 +295,6 @@ class _Dividing:
     began: float | None = None
     """When the first part was refused."""
     accepted: bool = False
-    cancelled: int = 0
 
     def next_part(self) -> list[Track] | None:
         """The next part that is to be tried, unless it took too long already: then all others are left."""
@@ -308,13 +315,10 @@ class _Dividing:
     def divide(self, part: list[Track], error: sa.exc.DBAPIError) -> None:
         """Try the two halves of `part`, or have found the row that `error` is about. Raises it if it is of no row."""
         self.began = self.began or time.monotonic()
-        self.cancelled += was_cancelled(error)
-        takes_too_long = was_cancelled(error) and len(part) > 1 and self.cancelled <= CANCELLED_AT_MOST
         reason = of_a_row(error)
-        if reason is None and not takes_too_long:
+        if reason is None:
             raise error
         if len(part) == 1:
-            assert reason is not None  # a single row takes too long by itself, and was raised
             self.refused.append(Judged(part[0], reason))
         else:
             half = len(part) // 2

@@ -201,7 +201,8 @@ def restore(tracks: Sequence[Track], messages: Mapping[Place, str | None], recor
     changes: list[Change] = []
     refused: list[Judged] = []
     while tracks:
-        part = tracks
+        size = recorder.pace.size
+        part, rest = tracks[:size], tracks[size:]
         written = recorder.write(
             RESTORE,
             [Judged(track, "its file is there") for track in part],
@@ -210,6 +211,6 @@ def restore(tracks: Sequence[Track], messages: Mapping[Place, str | None], recor
         )
         changes.extend(written.changes)
         refused.extend(written.refused)
-        tracks = written.untried
+        tracks = [*written.untried, *rest]
     recorder.drop_old_plans(RESTORE)
     return Written(tuple(changes), tuple(refused))

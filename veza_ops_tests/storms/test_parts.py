@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from veza_ops import steps
+from veza_ops import pace, steps
 from veza_ops.cleanup import rules
 from veza_ops.errors import DatabaseUnavailableError
 from veza_ops.evidence import MARKED, MARKING, REFUSED, UNVERIFIABLE, Evidence
@@ -22,7 +22,7 @@ from veza_ops_tests.storms.test_server import CUT
 @pytest.fixture(autouse=True)
 def row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three ghosts make three parts."""
-    monkeypatch.setattr(rules, "WRITTEN_AT_ONCE", 1)
+    monkeypatch.setattr(pace, "WRITTEN_AT_ONCE", 1)
 
 
 def test_each_part_is_a_transaction_of_its_own_with_evidence_of_its_own(scene: Scene) -> None:
@@ -62,7 +62,7 @@ def test_what_was_committed_unheard_by_any_of_several_attempts_is_counted_as_the
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first attempt is cut before its commit, the second after it, both with their plans left behind."""
-    monkeypatch.setattr(rules, "WRITTEN_AT_ONCE", 100)
+    monkeypatch.setattr(pace, "WRITTEN_AT_ONCE", 100)
     Moment("after the first write", Tracks, "mark_failed", "after").arrange(
         monkeypatch, lambda: scene.library.execute(CUT)
     )

@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from veza_ops import recording, steps
+from veza_ops import pace, recording, steps
 from veza_ops.cleanup import marking, rules
 from veza_ops.evidence import MARKED, MARKING, REFUSED, Evidence, read
 from veza_ops.findings import TRACKS
+from veza_ops.looks import Looking
 from veza_ops.resources import EvidenceStore
 from veza_ops.tracks import writing
 from veza_ops.tracks.row import Track, Written
@@ -86,6 +87,11 @@ MEDDLING = {
     ],
 }
 """What keeps a row from being changed: the statements that arrange it for the rows titled so."""
+SLOW = [
+    TRIGGER.format(body="IF NEW.title = 'stubborn' THEN PERFORM pg_sleep(8); RAISE 'overslept'; END IF; RETURN NEW;"),
+    BEFORE,
+]
+"""What makes its change take too long."""
 
 
 def add_stubborn(scene: Scene, number: int = 1) -> list[Id]:
@@ -221,9 +227,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize(
-    "slow", [AFTER_EVIDENCE, AFTER_WRITE, Moment("the last question to Dagster", steps, "has_stopped", call=4)], ids=str
+    "slow",
+    [
+        Moment("the second look", Looking, "at", "after", call=2),
+        AFTER_EVIDENCE,
+        AFTER_WRITE,
+        Moment("the last question to Dagster", steps, "has_stopped", call=4),
+    ],
+    ids=str,
 )
-def test_a_file_that_comes_while_the_write_takes_its_time_is_seen(
+def test_a_file_that_comes_while_look_or_write_takes_its_time_is_seen(
     scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch, slow: Moment
 ) -> None:
     slow.arrange(monkeypatch, clock.takes_too_long)
@@ -247,7 +260,7 @@ def test_a_write_that_can_never_be_in_time_fails_the_run_and_changes_nothing(
 
     monkeypatch.setattr(Evidence, "write", slowly)
     result = scene.run()
-    scene.assert_refused(result, "Tracks could not be written within 30 s of the look at their files")
+    scene.assert_refused(result, "Several tracks in turn could not be written in time")
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
     assert evidence(scene, result, MARKING) == []
 
@@ -269,8 +282,39 @@ def test_a_row_that_can_never_be_written_in_time_costs_itself_alone(
     after = counts(result)
     assert (after["marked_failed"], after["raced"], after["refused"]) == (len(scene.ghosts), 0, 1)
     (line,) = evidence(scene, result, REFUSED)
-    assert (line["id"], line["why"]) == (str(slow), "it could not be written within 30 s of the look at its file")
+    assert (line["id"], line["why"]) == (str(slow), "it could not be written in time")
     scene.assert_all_is_well()
+
+
+def test_a_single_track_that_was_not_written_in_time_is_tried_again(
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "WRITTEN_AT_ONCE", 1)
+    AFTER_WRITE.arrange(monkeypatch, clock.takes_too_long)
+    after = counts(scene.run())
+    assert (after["marked_failed"], after["refused"]) == (len(scene.ghosts), 0)
+    scene.assert_all_is_well()
+
+
+def test_what_somebody_else_changed_is_raced_however_long_it_took_to_find_out(
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "WRITTEN_AT_ONCE", 1)
+
+    def strike() -> None:
+        clock.takes_too_long()
+        scene.library.execute("UPDATE tracks SET updated_at = now() WHERE status = 'processing'")
+
+    AFTER_EVIDENCE.arrange(monkeypatch, strike)
+    real = Tracks.mark_failed
+
+    def mark(*args: Any, **premise: Any) -> Written:
+        clock.takes_too_long()
+        return real(*args, **premise)
+
+    monkeypatch.setattr(Tracks, "mark_failed", mark)
+    after = counts(scene.run())
+    assert (after["raced"], after["refused"]) == (len(scene.ghosts), 0)
 
 
 def test_a_part_of_which_every_row_is_refused_is_no_failure_of_the_run(scene: Scene) -> None:
@@ -291,13 +335,49 @@ def test_a_row_that_somebody_holds_is_raced_and_one_that_is_refused_beside_it_re
     assert evidence(scene, result, MARKING) == []
 
 
-def test_a_part_whose_write_is_too_slow_for_its_size_is_halved(scene: Scene) -> None:
+def test_a_part_whose_write_is_too_slow_for_its_size_is_written_in_smaller_ones(scene: Scene) -> None:
     scene.ghosts += [scene.library.add_ghost() for _ in range(13)]
     scene.library.execute(TRIGGER.format(body="PERFORM pg_sleep(0.15); RETURN NEW;"))
     scene.library.execute(BEFORE)
     after = counts(scene.run(database={"statement_timeout_seconds": 2}))
     assert (after["marked_failed"], after["raced"], after["refused"]) == (len(scene.ghosts), 0, 0)
     scene.assert_all_is_well()
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"database": {"statement_timeout_seconds": 1}},
+        {"storage": {"look_timeout_seconds": 2}},
+    ],
+    ids=["by the statement's own limit", "by the look at its file"],
+)
+def test_a_track_whose_own_write_takes_too_long_is_refused_and_all_others_are_done(
+    scene: Scene, limit: dict[str, Any]
+) -> None:
+    add_stubborn(scene)
+    for statement in SLOW:
+        scene.library.execute(statement)
+    result = scene.run(**limit)
+    after = counts(result)
+    assert (after["marked_failed"], after["raced"], after["refused"]) == (len(scene.ghosts), 0, 1)
+    scene.assert_all_is_well()
+    (line,) = evidence(scene, result, REFUSED)
+    assert line["why"] == "it could not be written in time"
+
+
+def test_a_track_that_takes_too_long_to_be_restored_costs_itself_alone(scene: Scene) -> None:
+    stubborn = add_stubborn(scene)
+    cleanup = scene.run()
+    for each in (*scene.ghosts, *stubborn):
+        scene.library.write(str(scene.library.row(each)["file_path"]))
+    for statement in SLOW:
+        scene.library.execute(statement)
+    ops = {"find_marked_tracks": {"run_id": cleanup.run_id}, "restore_tracks": {"dry_run": False}}
+    undo = scene.run(job="restore_orphan_tracks", ops=ops, database={"statement_timeout_seconds": 1})
+    assert undo.success
+    after = undo.output_for_node("report_restore")
+    assert (after["restored"], after["refused"]) == (len(scene.ghosts), 1)
 
 
 def test_a_row_that_makes_something_else_of_others_of_its_part_is_no_reason_to_count_them_as_marked(

@@ -1,0 +1,51 @@
+"""How many rows are written at a time: fewer while they can't be written in time, and more again when they can."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from veza_ops.errors import TooSlowError
+from veza_ops.tracks.row import Judged, Written
+
+WRITTEN_AT_ONCE = 5_000
+"""Rows that are written in one transaction at most, so that none stays open for more than a moment."""
+
+_FEWER = 8
+"""By so much, after a write that wasn't in time: each one tried costs as long as a write may take."""
+_MORE = 2
+_LEFT_AT_MOST = 2
+"""So many rows in turn that can't be written in time cost themselves alone; more are no fault of theirs."""
+
+
+@dataclass
+class Pace:
+    """The pace of one batch, learned from its writes."""
+
+    size: int = field(default_factory=lambda: WRITTEN_AT_ONCE)
+    """How many rows are written next."""
+    _late: int = 0
+    """Writes since the last one that was in time."""
+    _left: int = 0
+    """Rows that were left alone since."""
+
+    def in_time(self) -> None:
+        """Learn from a write that was in time."""
+        self.size, self._late, self._left = min(self.size * _MORE, WRITTEN_AT_ONCE), 0, 0
+
+    def too_late(self, rows: Sequence[Judged]) -> Written:
+        """What becomes of `rows` that couldn't be written in time: they are tried again, or one alone is refused.
+
+        Raises TooSlowError when that becomes of several rows in turn.
+        """
+        self._late += 1
+        if len(rows) > 1 or self._late == 1:
+            self.size = max(len(rows) // _FEWER, 1)
+            return Written(untried=tuple(track for track, _ in rows))
+        self._left += 1
+        if self._left > _LEFT_AT_MOST:
+            raise TooSlowError(
+                "Several tracks in turn could not be written in time: the storage, the database, Dagster's own, or "
+                "where the evidence is kept, is too slow. Nothing more is changed. See what keeps it busy, or raise "
+                "storage.look_timeout_seconds, since a track is marked that long after the look at its file at most; "
+                "a single statement has database.statement_timeout_seconds."
+            )
+        return Written(refused=tuple(Judged(track, "it could not be written in time") for track, _ in rows))
