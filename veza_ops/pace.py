@@ -11,8 +11,7 @@ WRITTEN_AT_ONCE = 5_000
 
 _FEWER = 8
 """By so much, after a write that wasn't in time: each one tried costs as long as a write may take."""
-_MORE = 2
-_LEFT_AT_MOST = 2
+_LEFT_AT_MOST = 8
 """So many rows in turn that can't be written in time cost themselves alone; more are no fault of theirs."""
 
 
@@ -22,6 +21,8 @@ class Pace:
 
     size: int = field(default_factory=lambda: WRITTEN_AT_ONCE)
     """How many rows are written next."""
+    _known: int = field(default_factory=lambda: WRITTEN_AT_ONCE)
+    """How many are likely to be in time: half of what wasn't, and then a little more each time."""
     _late: int = 0
     """Writes since the last one that was in time."""
     _left: int = 0
@@ -29,7 +30,10 @@ class Pace:
 
     def in_time(self) -> None:
         """Learn from a write that was in time."""
-        self.size, self._late, self._left = min(self.size * _MORE, WRITTEN_AT_ONCE), 0, 0
+        self._late = self._left = 0
+        if self.size == self._known:
+            self._known = min(self.size + self.size // 8 + 1, WRITTEN_AT_ONCE)
+        self.size = min(2 * self.size, self._known)
 
     def too_late(self, rows: Sequence[Judged]) -> Written:
         """What becomes of `rows` that couldn't be written in time: they are tried again, or one alone is refused.
@@ -38,6 +42,7 @@ class Pace:
         """
         self._late += 1
         if len(rows) > 1 or self._late == 1:
+            self._known = max(len(rows) // 2, 1)
             self.size = max(len(rows) // _FEWER, 1)
             return Written(untried=tuple(track for track, _ in rows))
         self._left += 1

@@ -66,6 +66,20 @@ class Recorder:
         ConfigurationError for evidence that can't be written, RunEndedError, TooSlowError, and what the database
         raises: then the plan is all that is left, unless it is sure that nothing came of it.
         """
+        is_late = time.monotonic() >= until
+        written = self.pace.too_late(rows) if is_late else self._written(kind, rows, messages, change, until)
+        if written.refused:
+            self.records.add(REFUSED, self.batch, map(entry, written.refused))
+        return written
+
+    def _written(
+        self,
+        kind: Kind,
+        rows: Sequence[Judged],
+        messages: Callable[[Track], str | None],
+        change: "Callable[[Tracks, str | None], Written]",
+        until: float,
+    ) -> Written:
         with self.database() as tracks:
             known = Known(tracks.identity, str(tracks.now()))
             stamp = tracks.stamp()
@@ -90,15 +104,12 @@ class Recorder:
             self.records.drop(plan)
             if not isinstance(error, _LATE):
                 raise
-            written = self.pace.too_late(rows)
-        else:
-            self.pace.in_time()
+            return self.pace.too_late(rows)
+        self.pace.in_time()
         if written.changes:
             why = {track.place: reason for track, reason in rows}
             self.records.confirm(kind.done, self.batch, (known.line(each, why[each.place]) for each in written.changes))
         self.records.drop(plan)
-        if written.refused:
-            self.records.add(REFUSED, self.batch, map(entry, written.refused))
         return written
 
     def done_earlier(self, kind: Kind) -> list[Track]:

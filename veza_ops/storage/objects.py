@@ -262,11 +262,17 @@ class Objects:
 
 
 def _object(head: Callable[[S3Store, str], ObjectMeta], store: S3Store, key: str) -> ObjectMeta | None:
-    """What `head` tells of a key; None where it says that there is none. Nothing else says so by the same error."""
+    """What `head` tells of a key; None where it says that there is none. Nothing else says so by the same error.
+
+    Raises StoreError for what tells nothing of an object, as the page of a proxy or of a login.
+    """
     try:
-        return head(store, key)
+        found = head(store, key)
     except FileNotFoundError:
         return None
+    if not found["e_tag"]:
+        raise StoreError("the answer isn't that of a store, which gives each object an ETag: check AWS_ENDPOINT_URL")
+    return found
 
 
 class Prefix:

@@ -29,8 +29,8 @@ _LIMIT = """
     SELECT set_config('statement_timeout', least(nullif(own, 0), CAST(:milliseconds AS integer))::text, true)
     FROM CAST(1000 * extract(epoch FROM current_setting('statement_timeout')::interval) AS integer) AS own
 """
-_SHORTEST_SECONDS = 1.0
-"""A statement has so long at least."""
+_SHORTEST_SECONDS = 10.0
+"""A statement has so long at least: longer than it waits for a lock, which is told as what it is."""
 
 
 @dataclass(frozen=True)

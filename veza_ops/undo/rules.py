@@ -10,7 +10,7 @@ from typing import Self
 
 from veza_ops.archive import Archive
 from veza_ops.errors import ConfigurationError
-from veza_ops.evidence import MARKED, MARKING, Evidence
+from veza_ops.evidence import MARKED, MARKING, REFUSED, Evidence
 from veza_ops.looks import Looks, Transaction
 from veza_ops.recording import MARK, RESTORE, Recorder, came_to_pass
 from veza_ops.storage.files import Files
@@ -198,6 +198,7 @@ def restore(tracks: Sequence[Track], messages: Mapping[Place, str | None], recor
     """Put `tracks`, whose files are there, back to processing; a message that nobody knows of is cleared."""
     with recorder.database() as table:
         cleared = table.cleared
+    recorder.records.drop(*recorder.records.files(REFUSED, recorder.batch))  # an earlier attempt's
     changes: list[Change] = []
     refused: list[Judged] = []
     while tracks:

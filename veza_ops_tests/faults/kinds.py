@@ -19,6 +19,7 @@ PATIENCE = 20.0
 """Seconds that somebody may wait for a thing that never answers, before that counts as a wait without a bound."""
 
 ANSWER_IS_LOST = "a channel whose answer is lost"
+IS_SILENT = "a channel that is silent"
 
 _TIMES = {"once": 1.0, "for a while": A_WHILE, "for ever": FOR_EVER}
 
@@ -163,7 +164,7 @@ def _of_channel() -> Iterator[Fault]:
     yield Fault("a channel that refuses once", messages, refused)
     yield Fault("a channel that refuses for ever", messages, refused, places=FOR_EVER)
     yield Fault(ANSWER_IS_LOST, messages, answered_by_nobody)
-    yield Fault("a channel that is silent", messages, _silent)
+    yield Fault(IS_SILENT, messages, _silent)
 
 
 def _of_process() -> Iterator[Fault]:

@@ -706,15 +706,36 @@ GUARDS = [
     Guard(
         "what was written in time lets more be written next",
         "pace.py",
-        "min(self.size * _MORE, WRITTEN_AT_ONCE)",
+        "min(2 * self.size, self._known)",
         "self.size",
         "test_pace.py",
     ),
     Guard(
+        "a pace that holds is kept",
+        "pace.py",
+        "            self._known = max(len(rows) // 2, 1)\n",
+        "",
+        "test_pace.py",
+    ),
+    Guard(
+        "nothing is planned by looks that are too old",
+        "recording.py",
+        "        is_late = time.monotonic() >= until\n",
+        "        is_late = False\n",
+        "storms/test_writes.py -k too_old_already",
+    ),
+    Guard(
+        "what an undo's earlier attempt listed as refused is taken away",
+        "undo/rules.py",
+        "    recorder.records.drop(*recorder.records.files(REFUSED, recorder.batch))  #",
+        "    #",
+        "storms/test_undone.py -k listed_once",
+    ),
+    Guard(
         "slow rows with others in between cost themselves alone",
         "pace.py",
-        ", 0, 0\n",
-        ", 0, self._left\n",
+        "        self._late = self._left = 0\n",
+        "        self._late = 0\n",
         "test_pace.py",
     ),
     Guard(
@@ -1023,8 +1044,8 @@ GUARDS = [
     Guard(
         "a plan that is confirmed is taken away",
         "recording.py",
-        "        self.records.drop(plan)\n        if written.refused:\n",
-        "        if written.refused:\n",
+        "        self.records.drop(plan)\n        return written\n",
+        "        return written\n",
         "storms/test_writes.py -k holds",
     ),
     Guard(
@@ -2348,6 +2369,13 @@ GUARDS = [
         f"{MANY} -k no_more_threads",
     ),
     # -- object storage
+    Guard(
+        "what isn't the answer of a store shows no object",
+        "storage/objects.py",
+        '    if not found["e_tag"]:\n',
+        '    if found["e_tag"] is found:\n',
+        "storage/test_objects.py -k somebody",
+    ),
     Guard(
         "an object of which the store gives no answer is no witness",
         "storage/objects.py",

@@ -380,6 +380,16 @@ def test_an_object_of_which_the_store_gives_no_answer_is_no_witness_and_no_regul
     assert (denied.sampled, denied.seen) == (1, 0)
 
 
+def test_a_page_of_somebody_elses_is_no_object_no_witness_and_no_regular_file(faulty: FaultyStore) -> None:
+    song = f"s3://veza/{SONG}"
+    faulty.fault(heads, faults.GARBAGE)
+    verdict, reason = said(GHOST, again=True)
+    assert (verdict, "the answer isn't that of a store" in reason) == ("unverifiable", True)
+    (why,) = Files(Layout()).why_not_regular([song])
+    assert "check AWS_ENDPOINT_URL" in why
+    assert witnesses({"s3://veza/tracks": [song]}, [GHOST]).seen == 0
+
+
 def test_a_delete_marker_says_that_the_file_came_and_went(faulty: FaultyStore) -> None:
     faulty.fault(heads, faults.error(404, x_amz_delete_marker="true"))
     verdict, reason = said(GHOST, again=True)

@@ -6,7 +6,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from veza_ops import pace
 from veza_ops.errors import DatabaseUnavailableError
+from veza_ops.evidence import REFUSED
+from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import SCHEMAS, Library, Schema, counts, failure, run_job
 from veza_ops_tests.storms.process import DEATHS, kill
 from veza_ops_tests.storms.scene import AFTER_COMMIT, AFTER_EVIDENCE, AFTER_WRITE, Moment, record_writes, writes
@@ -292,3 +295,21 @@ def test_what_a_killed_run_never_confirmed_and_somebody_has_changed_since_is_cou
     (killed,) = [path.name for path in folder.iterdir()]
     undone = undo(library, instance, killed, folder)
     assert (undone["marked"], undone["restored"], undone["changed"]) == (3, 2, 1)
+
+
+def test_what_is_refused_again_by_another_attempt_of_the_undo_is_listed_once(
+    make_library: Callable[[Schema], Library], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = make_library(SCHEMAS[0])
+    ghosts = [library.add_ghost(title="stubborn" if number < 2 else "any") for number in range(3)]
+    cleanup = run_job(library, instance)
+    monkeypatch.setattr(pace, "WRITTEN_AT_ONCE", 1)
+    for ghost in ghosts:
+        library.write(library.row(ghost)["file_path"])
+    library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID")
+    Moment("before the last write", Tracks, "restore", call=3).arrange(monkeypatch, lambda: library.execute(CUT))
+    ops = {"find_marked_tracks": {"run_id": cleanup.run_id}, "restore_tracks": {"dry_run": False}}
+    undo = run_job(library, instance, job="restore_orphan_tracks", ops=ops)
+    assert undo.success, failure(undo)
+    listed = (Path(instance.storage_directory()) / undo.run_id / "veza_ops").glob(f"{REFUSED}-*")
+    assert sum(len(path.read_text().splitlines()) for path in listed) == 2

@@ -252,6 +252,8 @@ def test_a_file_that_comes_while_look_or_write_takes_its_time_is_seen(
 def test_a_write_that_can_never_be_in_time_fails_the_run_and_changes_nothing(
     scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    scene.ghosts += [scene.library.add_ghost() for _ in range(7)]
+    scene.remember()
     real = Evidence.write
 
     def slowly(*args: Any) -> Any:
@@ -284,6 +286,22 @@ def test_a_row_that_can_never_be_written_in_time_costs_itself_alone(
     (line,) = evidence(scene, result, REFUSED)
     assert (line["id"], line["why"]) == (str(slow), "it could not be written in time")
     scene.assert_all_is_well()
+
+
+def test_by_looks_that_are_too_old_already_nothing_is_planned(
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Moment("the second look", Looking, "at", "after", call=2).arrange(monkeypatch, clock.takes_too_long)
+    planned = []
+    real = Evidence.write
+
+    def write(records: Evidence, kind: str, *rows: Any) -> Any:
+        planned.append(kind)
+        return real(records, kind, *rows)
+
+    monkeypatch.setattr(Evidence, "write", write)
+    assert counts(scene.run())["marked_failed"] == len(scene.ghosts)
+    assert planned == [MARKING] * 2  # one track, and the others
 
 
 def test_a_single_track_that_was_not_written_in_time_is_tried_again(
@@ -353,8 +371,9 @@ def test_a_part_whose_write_is_too_slow_for_its_size_is_written_in_smaller_ones(
     ids=["by the statement's own limit", "by the look at its file"],
 )
 def test_a_track_whose_own_write_takes_too_long_is_refused_and_all_others_are_done(
-    scene: Scene, limit: dict[str, Any]
+    scene: Scene, limit: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(writing, "_SHORTEST_SECONDS", 1.0)
     add_stubborn(scene)
     for statement in SLOW:
         scene.library.execute(statement)
