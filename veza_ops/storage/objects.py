@@ -21,7 +21,7 @@ from veza_ops.storage.client import client_of
 from veza_ops.storage.look import PRESENT, S3, Device, Look, unverifiable
 from veza_ops.storage.order import Order
 from veza_ops.storage.pages import PAGE, Pages
-from veza_ops.storage.store import StoreError, is_of_a_library, refusal, store_of
+from veza_ops.storage.store import NO_OBJECT, StoreError, is_of_a_library, refusal, store_of
 from veza_ops.storage.uploads import Upload, Uploads
 from veza_ops.text import quoted
 
@@ -271,7 +271,7 @@ def _object(head: Callable[[S3Store, str], ObjectMeta], store: S3Store, key: str
     except FileNotFoundError:
         return None
     if not found["e_tag"]:
-        raise StoreError("the answer isn't that of a store, which gives each object an ETag: check AWS_ENDPOINT_URL")
+        raise StoreError(NO_OBJECT)
     return found
 
 

@@ -52,6 +52,8 @@ _BY_ANSWER = {
     r"^[1-9]": "the store refused it{told}: check AWS_ENDPOINT_URL and AWS_REGION",
 }
 """The same, by what the store says."""
+NO_OBJECT = "the answer isn't that of a store, which gives each object an ETag: check AWS_ENDPOINT_URL"
+"""What is said of a page of a proxy's, or of a login's, in answer to a HEAD."""
 _NO_ANSWER = "the store doesn't answer: check AWS_ENDPOINT_URL and the other AWS_* variables, and whether it runs"
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from veza_ops.storage.look import S3
-from veza_ops.storage.store import NOT_FOUND, StoreError, told
+from veza_ops.storage.store import NO_OBJECT, NOT_FOUND, StoreError, told
 from veza_ops.text import quoted, shown
 
 _NOT_SERVED = (405, 501)
@@ -91,7 +91,7 @@ class Uploads:
         from botocore.exceptions import ClientError  # noqa: PLC0415 - the same
 
         try:
-            self.client.head_object(Bucket=self.bucket, Key=key)
+            found = self.client.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
             answer = error.response.get("ResponseMetadata", {})
             if answer.get("HTTPStatusCode") != NOT_FOUND:
@@ -99,4 +99,6 @@ class Uploads:
             if answer.get("HTTPHeaders", {}).get("x-amz-delete-marker") == "true":
                 return f"the object came and was deleted: a delete marker stands for {shown(key)}"
             return None
+        if not found.get("ETag"):
+            raise StoreError(NO_OBJECT)
         return ""

@@ -2377,6 +2377,13 @@ GUARDS = [
         "storage/test_objects.py -k somebody",
     ),
     Guard(
+        "what isn't the answer of a store shows no object right before the write either",
+        "storage/uploads.py",
+        '        if not found.get("ETag"):\n',
+        '        if found.get("ETag") is found:\n',
+        "storage/test_objects.py -k somebody",
+    ),
+    Guard(
         "an object of which the store gives no answer is no witness",
         "storage/objects.py",
         "        if isinstance(found, str):\n            return found\n",

@@ -14,7 +14,7 @@ from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Area, Look, Verdict
 from veza_ops.storage.proof import Known, Sample, Witnesses
-from veza_ops.storage.store import told
+from veza_ops.storage.store import NO_OBJECT, told
 from veza_ops.text import keep_secret
 from veza_ops_tests import store_faults as faults
 from veza_ops_tests.faulty_store import FaultyStore
@@ -388,6 +388,15 @@ def test_a_page_of_somebody_elses_is_no_object_no_witness_and_no_regular_file(fa
     (why,) = Files(Layout()).why_not_regular([song])
     assert "check AWS_ENDPOINT_URL" in why
     assert witnesses({"s3://veza/tracks": [song]}, [GHOST]).seen == 0
+
+
+def test_a_page_of_somebody_elses_to_the_last_question_is_no_object_either(faulty: FaultyStore) -> None:
+    store = objects.Objects()
+    assert store.answer_again(GHOST) is None
+    faulty.fault(heads, faults.GARBAGE)
+    found = store.answer_again(GHOST)
+    assert found is not None
+    assert (found.verdict, found.reason) == (Verdict.UNVERIFIABLE, NO_OBJECT)
 
 
 def test_a_delete_marker_says_that_the_file_came_and_went(faulty: FaultyStore) -> None:
