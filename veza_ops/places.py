@@ -193,10 +193,7 @@ def _inside(folder: upath.UPath) -> Iterator[upath.UPath]:
 
 
 def _remove(path: upath.UPath) -> None:
-    if path.is_dir():
-        path.fs.rm(path.path, recursive=True)
-    else:
-        path.unlink()
+    path.fs.rm(path.path, recursive=True)
 
 
 def _lines_of(path: upath.UPath) -> Iterator[bytes]:

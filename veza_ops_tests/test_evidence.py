@@ -14,9 +14,9 @@ import pytest
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.evidence import MARKED, MARKING, Evidence, digest, is_same_table, read, read_changes
+from veza_ops.evidence import MARKED, MARKING, Evidence, digest, entry, is_same_table, read, read_changes
 from veza_ops.places import lasting
-from veza_ops.tracks.row import Change
+from veza_ops.tracks.row import Change, Judged, Track
 from veza_ops_tests.changes import HERE, change, denials, marked
 
 
@@ -39,6 +39,12 @@ def test_a_last_line_that_was_cut_off_is_damaged_since_only_a_whole_file_gets_it
     path.write_text(path.read_text() + json.dumps({"id": 3})[:5])
     assert [row["id"] for row in read(str(path))] == [1, 2]
     assert read_changes(str(path), "tracks").damaged == 3  # the others lack what a change has
+
+
+def test_a_row_that_was_only_looked_at_has_its_place_and_the_reason() -> None:
+    track = Track("7", "a/b.flac", "2026-01-01 00:00:00", None)
+    row = {"id": "7", "file_path": "a/b.flac", "created_at": "2026-01-01 00:00:00", "why": "no file"}
+    assert entry(Judged(track, "no file")) == row
 
 
 def test_evidence_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def test_counts_always_add_up(root: Path, paths: list[list[str | None]], data: s
         became = {fate: [each for each, of in zip(missing, fates, strict=False) if of == fate] for fate in fates}
         marked = {track.place for track, _ in became.get("marked", [])}
         outcomes.append(rules.outcome(checked, marked=marked, refused=became.get("refused", [])))
+        assert {track.place for track, _ in outcomes[-1].orphans} == marked
     total: Counts = rules.total(outcomes).counts
     assert total.stale == sum(map(len, paths))
     assert total.stale == total.present + total.missing + total.unverifiable

@@ -10,10 +10,17 @@ EQUIVALENTS = {
     "learned.sample.areas for area in ": "Looks without a database have no sample, and then `is_all` is true.",
     "storage/likeness.py _without_query: break/continue: break": "Where nothing was taken off, nothing more is: the "
     "other rounds take time only.",
+    "storage/client.py client_of: max_pool_connections dropped: Config(connect_timeout=min(one_try, 5), "
+    "read_timeout=one_try, retries={'total_max_attempts': 2, 'mod": "Fewer connections take time only.",
+    "storage/files.py Files: one less: 32": "Any number of threads will do.",
     "storage/objects.py Prefix._listed: operand 2 dropped: len(page) >= PAGE and len(set(names)) == 1 and (names[0] in "
     "self._prefixes)": "What is listed again of such a page is taken once: it costs questions only.",
     "storage/order.py Order.has_next: comparison: f'{key}/' > last": "A key that is the last "
     "one but for a slash is not above it, with the slash or without.",
+    "storage/wanted.py Node.is_of: comparison: each not in (None, wanted)": "It says where less has to be compared: "
+    "without, all is, which takes time only.",
+    "tracks/writing.py _Dividing.refuse: statement dropped: self.began = self.began or time.monotonic()": "What a "
+    "trigger makes of rows shows at once; the time counts for one that we don't know.",
     "undo/rules.py Undone: one less: 0": "A proof of nothing only begins a sum, of which the largest counts.",
     "witnesses.py draw_for: operand 2 dropped: not unknown or not sample.size or sample.is_all": "Without a size, "
     "none is read of any area: it costs a question.",

@@ -21,10 +21,15 @@ import pytest
 PROJECT = Path(__file__).parent.parent.parent
 KEPT = PROJECT / ".mutants"
 """What is recorded lies here; it belongs to the sources that it was recorded of."""
-_STORMS = ("disk", "areas", "names", "writes", "uploads", "evidence", "parts", "buckets", "clocks", "wrong_place")
+_STORMS = (
+    *("disk", "areas", "names", "writes", "uploads", "evidence", "parts", "undone", "buckets", "clocks"),
+    "wrong_place",
+)
 TESTS = (
     *("storage", "tracks", "cleanup", "undo", "audit", "test_evidence.py", "test_evidence_in_buckets.py"),
-    *("test_archive.py", "test_secrets.py", "alerts/test_looks.py", "alerts/test_areas.py"),
+    *("test_archive.py", "test_secrets.py", "test_witnesses.py", "test_pace.py"),
+    *("alerts/test_looks.py", "alerts/test_areas.py"),
+    "storms/test_server.py::test_a_standby_is_called_one_and_nothing_is_looked_for",
     *(f"storms/test_{name}.py" for name in _STORMS),
 )
 

@@ -25,7 +25,7 @@ PACKAGE = PROJECT / "veza_ops"
 TABLE = PROJECT / "docs" / "sampled-mutants.md"
 SAMPLED = (
     *("storage/*.py", "tracks/*.py", "*/rules.py", "cleanup/marking.py"),
-    *("archive.py", "evidence.py", "places.py", "recording.py", "looks.py", "witnesses.py"),
+    *("archive.py", "evidence.py", "places.py", "recording.py", "pace.py", "looks.py", "witnesses.py"),
 )
 AT_ONCE = 2
 

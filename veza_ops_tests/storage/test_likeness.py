@@ -8,7 +8,7 @@ import pytest
 
 from veza_ops.storage.files import AN_HOUR, Files
 from veza_ops.storage.layout import Layout
-from veza_ops.storage.likeness import is_utf8
+from veza_ops.storage.likeness import is_utf8, parts_of
 from veza_ops.storage.look import Look
 from veza_ops_tests.storage.conftest import changed, make, verdict, verdicts
 
@@ -170,6 +170,10 @@ def test_each_folder_on_the_way_may_be_written_otherwise_at_once(root: Path) -> 
     make(root / "Björk" / "CD 1" / "Été.flac")
     written = f"{nfd('Björk')}/cd%201/été.FLAC"
     assert verdict(root, written)[0] == "unverifiable"
+
+
+def test_an_empty_name_in_a_path_is_none() -> None:
+    assert parts_of("a//b") == ("a", "b")
 
 
 def test_what_is_above_the_root_is_given_and_not_compared(tmp_path: Path) -> None:

@@ -49,6 +49,13 @@ def test_whatever_it_is_it_is_present(root: Path) -> None:
     assert verdict(root, "pipe")[0] == "present"
 
 
+def test_what_would_be_below_a_pipe_is_told_without_waiting_for_somebody_to_write_into_it(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    (found,) = Files(Layout(str(root)), look_timeout_seconds=5).look(["pipe/song.flac"])
+    assert found.verdict is Verdict.UNVERIFIABLE
+    assert "no answer" not in found.reason
+
+
 def test_a_link_to_a_file_or_a_folder_is_present(root: Path) -> None:
     (root / "link").symlink_to(root / "album" / "song.flac")
     (root / "shard").symlink_to(root / "album")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from veza_ops.storage.client import client_of
+from veza_ops.storage.order import Order
 from veza_ops.storage.pages import Pages
 from veza_ops.storage.store import StoreError, store_of
 from veza_ops_tests.faulty_store import FaultyStore
@@ -17,6 +18,12 @@ def pages(faulty: FaultyStore) -> Pages:
     faulty.buckets["veza"] = dict.fromkeys(("a", "a/", "a/b"), b"")
     client: Any = client_of("veza", store_of("veza", 3, max_retries=0), 1, 3)
     return Pages("veza", client)
+
+
+def test_an_empty_object_beside_the_mark_of_a_folder_of_its_name_is_in_order_folder_by_folder() -> None:
+    order = Order()
+    keys = ["a/c", "a-b", "a-b"]
+    assert [order.has_next(key, may_be_folder=key != "a/c") for key in keys] == [True] * 3
 
 
 def test_behind_a_page_that_has_nothing_but_the_mark_of_a_folder_the_next_one_is_asked_for(

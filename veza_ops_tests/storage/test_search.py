@@ -42,6 +42,11 @@ def test_no_spelling_that_is_thought_of_is_a_path_or_no_name_at_all() -> None:
         assert spellings(name).isdisjoint({"", ".", "..", name})
 
 
+def test_the_ending_of_a_name_may_be_in_the_other_letter_case_by_itself() -> None:
+    assert "Song.flac" in spellings("Song.FLAC")
+    assert "Song.FLAC" in spellings("Song.flac")
+
+
 # -- a folder that takes too long to be read ------------------------------------------------------------------------
 
 

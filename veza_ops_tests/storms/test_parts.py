@@ -52,9 +52,11 @@ def test_what_an_attempt_has_written_before_its_connection_is_killed_is_counted_
 ) -> None:
     record_writes(scene.library)
     moment.arrange(monkeypatch, lambda: scene.library.execute(CUT))
-    after = counts(scene.run())
+    result = scene.run()
+    after = counts(result)
     assert (after["marked_failed"], after["raced"]) == (len(scene.ghosts), 0)
     assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
+    assert not list((Path(scene.instance.storage_directory()) / result.run_id).rglob(f"{MARKING}-*"))
     scene.assert_all_is_well()
 
 

