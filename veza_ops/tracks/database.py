@@ -188,10 +188,8 @@ def _of_a_row(fault: psycopg.Error) -> str | None:  # noqa: PLR0911 - one for ea
         return f"a value is too long for {f'the type {kind[0]}' if kind else 'its type'}"
     if state.startswith((_CONSTRAINT, *_OF_A_VALUE)) or in_a_trigger:
         # Not its message: PostgreSQL's own ones repeat the value.
-        where = (said.column_name and f" in the column {shown(said.column_name)}") or (
-            said.datatype_name and f" for the type {shown(said.datatype_name)}"
-        )
-        return f"{_condition(state)}{where or ''}{' in a trigger or a function' if in_a_trigger else ''}"
+        where = f" for the type {shown(said.datatype_name)}" if said.datatype_name else ""
+        return f"{_condition(state)}{where}{' in a trigger or a function' if in_a_trigger else ''}"
     return None
 
 

@@ -26,6 +26,15 @@ def test_an_empty_object_beside_the_mark_of_a_folder_of_its_name_is_in_order_fol
     assert [order.has_next(key, may_be_folder=key != "a/c") for key in keys] == [True] * 3
 
 
+def test_all_questions_go_to_one_address_however_that_is_given(
+    faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the two libraries has variables of its own beside those that both know."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_ENDPOINT", faulty.endpoint)
+    assert client_of("veza", store_of("veza", 3, max_retries=0), 1, 3).meta.endpoint_url == faulty.endpoint
+
+
 def test_behind_a_page_that_has_nothing_but_the_mark_of_a_folder_the_next_one_is_asked_for(
     pages: Pages, faulty: FaultyStore
 ) -> None:
