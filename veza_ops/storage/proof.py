@@ -100,7 +100,7 @@ class Standing:
     def is_proven(self) -> bool:
         """Whether nearly all of the sample was seen: one in ten may be lost, never half."""
         unseen = self.sampled - self.seen
-        return not self.refused and self.seen > 0 and unseen <= max(1, self.sampled // 10) and unseen * 2 < self.sampled
+        return not self.refused and unseen <= max(1, self.sampled // 10) and unseen * 2 < self.sampled
 
     def and_later(self, other: "Standing") -> "Standing":
         """What holds at both of two times."""

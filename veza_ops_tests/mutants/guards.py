@@ -1333,8 +1333,8 @@ GUARDS = [
     Guard(
         "no value of a row is in an error",
         "tracks/database.py",
-        "        return f\"{_condition(state)}{where or ''}",
-        "        return f\"{primary}{where or ''}",
+        '        return f"{_condition(state)}{where}',
+        '        return f"{primary}{where}',
         "tracks/test_refusals.py -k row",
     ),
     Guard(
@@ -2645,7 +2645,7 @@ GUARDS = [
     Guard(
         "an upload that is finished between two questions is seen",
         "storage/uploads.py",
-        "            self.client.head_object(Bucket=self.bucket, Key=key)\n",
+        "            found = self.client.head_object(Bucket=self.bucket, Key=key)\n",
         "            return None\n",
         f"{OBJECTS} -k 'marker or finished_between'",
     ),
