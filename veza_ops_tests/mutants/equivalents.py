@@ -13,6 +13,8 @@ EQUIVALENTS = {
     "storage/client.py client_of: max_pool_connections dropped: Config(connect_timeout=min(one_try, 5), "
     "read_timeout=one_try, retries={'total_max_attempts': 2, 'mod": "Fewer connections take time only.",
     "storage/files.py Files: one less: 32": "Any number of threads will do.",
+    "storage/likeness.py fold_plain: if True: [key or _NOTHING for key in folded] if '' in folded else folded": "The "
+    "same list, where no name is empty: it costs time only.",
     "storage/objects.py Prefix._listed: operand 2 dropped: len(page) >= PAGE and len(set(names)) == 1 and (names[0] in "
     "self._prefixes)": "What is listed again of such a page is taken once: it costs questions only.",
     "storage/order.py Order.has_next: comparison: f'{key}/' > last": "A key that is the last "
