@@ -19,11 +19,18 @@ EQUIVALENTS = {
     "self._prefixes)": "What is listed again of such a page is taken once: it costs questions only.",
     "storage/order.py Order.has_next: comparison: f'{key}/' > last": "A key that is the last "
     "one but for a slash is not above it, with the slash or without.",
+    "storage/rows.py Rows.__init__: comparison: '..' in groups.get('', ())": "It says whether anything is looked at "
+    "closer, and a path of nothing but dots is never missing: it costs time only.",
+    "storage/search.py Search._again: if True: _ASKED_FIRST if self.backend(wanted.folder).asks_first else "
+    "_ASKED_AT_ONCE": "So many questions in a task: it costs time only.",
     "storage/wanted.py Node.is_of: comparison: each not in (None, wanted)": "It says where less has to be compared: "
     "without, all is, which takes time only.",
     "tracks/writing.py _Dividing.refuse: statement dropped: self.began = self.began or time.monotonic()": "What a "
     "trigger makes of rows shows at once; the time counts for one that we don't know.",
+    "tracks/database.py _refused: text: ' says: '": "Words between two others.",
     "undo/rules.py Undone: one less: 0": "A proof of nothing only begins a sum, of which the largest counts.",
+    "witnesses.py draw: if False: if not size: return Sample()": "Nothing is asked of a sample without a size: drawing "
+    "it costs a question.",
     "witnesses.py draw_for: operand 2 dropped: not unknown or not sample.size or sample.is_all": "Without a size, "
     "none is read of any area: it costs a question.",
 }

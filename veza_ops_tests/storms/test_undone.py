@@ -227,7 +227,8 @@ def test_what_the_undo_restored_before_it_was_cut_off_unheard_is_counted_as_rest
         library.write(str(row["file_path"]))
     AFTER_COMMIT.arrange(monkeypatch, cut_off)
     undone = undo(library, instance, cleanup.run_id, folder)
-    assert (undone["restored"], undone["present"], undone["changed"], undone["raced"]) == (3, 3, 0, 0)
+    assert (undone["marked"], undone["present"], undone["restored"]) == (3, 3, 3)
+    assert (undone["changed"], undone["raced"]) == (0, 0)
     (of_undo,) = list(folder.rglob("restored-*.jsonl"))
     assert len(of_undo.read_text().splitlines()) == 3
     assert not list(folder.rglob("restoring-*.jsonl"))
