@@ -14,6 +14,11 @@ _FEWER = 8
 _LEFT_AT_MOST = 8
 """So many rows in turn that can't be written in time cost themselves alone; more are no fault of theirs."""
 
+_TOO_LATE = (
+    "it could not be written in time: if it needs longer, raise database.statement_timeout_seconds or "
+    "storage.look_timeout_seconds"
+)
+
 
 @dataclass
 class Pace:
@@ -53,4 +58,4 @@ class Pace:
                 "storage.look_timeout_seconds, since a track is marked that long after the look at its file at most; "
                 "a single statement has database.statement_timeout_seconds."
             )
-        return Written(refused=tuple(Judged(track, "it could not be written in time") for track, _ in rows))
+        return Written(refused=tuple(Judged(track, _TOO_LATE) for track, _ in rows))

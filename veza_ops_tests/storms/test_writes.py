@@ -284,7 +284,8 @@ def test_a_row_that_can_never_be_written_in_time_costs_itself_alone(
     after = counts(result)
     assert (after["marked_failed"], after["raced"], after["refused"]) == (len(scene.ghosts), 0, 1)
     (line,) = evidence(scene, result, REFUSED)
-    assert (line["id"], line["why"]) == (str(slow), "it could not be written in time")
+    assert line["id"] == str(slow)
+    assert "could not be written in time" in line["why"]
     scene.assert_all_is_well()
 
 
@@ -382,7 +383,7 @@ def test_a_track_whose_own_write_takes_too_long_is_refused_and_all_others_are_do
     assert (after["marked_failed"], after["raced"], after["refused"]) == (len(scene.ghosts), 0, 1)
     scene.assert_all_is_well()
     (line,) = evidence(scene, result, REFUSED)
-    assert line["why"] == "it could not be written in time"
+    assert "could not be written in time" in line["why"]
 
 
 def test_a_track_that_takes_too_long_to_be_restored_costs_itself_alone(scene: Scene) -> None:
