@@ -163,6 +163,10 @@ class Files:
         """The areas that rows' files are in, each once."""
         return Rows(self.layout, [path or "" for path in file_paths]).areas
 
+    def on_the_way(self, file_paths: Iterable[str | None]) -> set[str]:
+        """The folders that are read to find rows' files, from the tops on."""
+        return Rows(self.layout, [path or "" for path in file_paths]).on_the_way
+
     def walk(self, folders: Sequence[str]) -> Iterator[Stored]:
         """The files in `folders` of the root, and where ``path_map`` leads to, one by one, in no order.
 

@@ -94,8 +94,9 @@ def located(address: str) -> tuple[Place, str] | Look:
 
 def place(address: str) -> Place | Look:
     """The place of a prefix, whose `address` ends with a slash; or why there is no telling."""
-    bucket, prefix = parts(address.removesuffix("/"))
-    why = why_not_served() or why_no_bucket(address) or (why_not_literal(prefix, is_prefix=True) if prefix else "")
+    bucket, folder = parts(address)
+    prefix = folder.removesuffix("/")
+    why = why_not_served() or why_no_bucket(address) or (why_not_literal(prefix, is_prefix=True) if folder else "")
     return unverifiable(why) if why else _place(bucket, prefix)
 
 

@@ -53,7 +53,7 @@ class Layout:
                 )
         mapped: dict[str, str] = {}
         for prefix, target in self.path_map.items():
-            if mapped.setdefault(_in_one_form(prefix), _tidy(target)) != _tidy(target):
+            if mapped.setdefault(in_one_form(prefix), _tidy(target)) != _tidy(target):
                 raise ConfigurationError(f"The prefix {quoted(prefix)} in storage.path_map is mapped to two folders.")
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Layout:
     def targets(self) -> dict[str, str]:
         """The path map in the form that paths are compared in, the longest prefix first."""
         given = {"": self.root, **self.path_map} if _is_address(self.root) else self.path_map
-        tidy = {_in_one_form(prefix): _tidy(target) for prefix, target in given.items()}
+        tidy = {in_one_form(prefix): _tidy(target) for prefix, target in given.items()}
         return {prefix: tidy[prefix] for prefix in sorted(tidy, key=len, reverse=True)}
 
     @cached_property
@@ -96,12 +96,12 @@ class Layout:
             return address if isinstance(address, Look) else keys.located(address)
         head, name = split(file_path)
         if name in ("", ".", ".."):
-            head, name = split(_in_one_form(file_path))
+            head, name = split(in_one_form(file_path))
             if name in ("", ".."):  # the root, or the top of all folders, or what is above it
                 head, name = f"{head}{name or '.'}/", "."
         if not head and may_be_absolute(name):
             return _ABSOLUTE
-        if (path := _in_one_form(file_path)) in self.targets:
+        if (path := in_one_form(file_path)) in self.targets:
             return self._below(self.targets[path]), "."
         place = self.place(head)
         return place if isinstance(place, Look) else (place, name)
@@ -112,7 +112,7 @@ class Layout:
             return address if isinstance(address, Look) else keys.place(address)
         if (scheme := _SCHEME.match(head)) and not head.startswith("/"):
             return unverifiable(f"no storage here serves {scheme[1]}:// addresses")
-        return self._absolute(_in_one_form(head)) if head.startswith("/") else self._relative(head)
+        return self._absolute(in_one_form(head)) if head.startswith("/") else self._relative(head)
 
     def _relative(self, head: str) -> Place | Look:
         if prefix := self._is_like_a_key(head):
@@ -121,7 +121,7 @@ class Layout:
             return unverifiable("the path is relative and no storage root is configured")
         if head and may_be_absolute(head):
             return _ABSOLUTE
-        inside = _in_one_form(head)
+        inside = in_one_form(head)
         if inside == ".." or inside.startswith("../"):
             return unverifiable(f"the path climbs out of {shown(self.root)}")
         return self._below(_join(self.top, inside))
@@ -132,7 +132,7 @@ class Layout:
             return path
         if not self._has_buckets or (path and not path.startswith("/") and may_be_absolute(path)):
             return None
-        clean = _in_one_form(path)
+        clean = in_one_form(path)
         prefix = next((each for each in self.targets if _is_mapped(clean, each)), None)
         if prefix is None or not _is_address(self.targets[prefix]):
             return None
@@ -275,7 +275,7 @@ def _tidy(path: str) -> str:
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
-def _in_one_form(path: str) -> str:
+def in_one_form(path: str) -> str:
     """A path of a row without ``//``, ``/./`` and ``x/..``; what climbs out of where it starts keeps its ``..``."""
     parts: list[str] = []
     for part in path.split("/"):

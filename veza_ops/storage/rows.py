@@ -1,11 +1,12 @@
 """The paths of rows, by the folders that they are in: where each is looked for, and how its look finds back to it."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
-from veza_ops.storage.layout import Layout
+from veza_ops.storage.layout import Layout, in_one_form
 from veza_ops.storage.look import LONGEST, Area, Look, Place
 from veza_ops.storage.wanted import Wanted
 
@@ -33,7 +34,7 @@ class Rows:
         for head, names in groups.items():
             if (
                 not head
-                or head in layout.heads
+                or in_one_form(head).rstrip("/") in layout.heads
                 or not _NO_NAMES.isdisjoint(names)
                 or len(head) + max(map(len, names)) >= LONGEST
             ):
@@ -54,6 +55,17 @@ class Rows:
     def areas(self) -> list[Area]:
         """The areas that the files are in, each once."""
         return list(dict.fromkeys(wanted.area for wanted in self.folders.values()))
+
+    @property
+    def on_the_way(self) -> set[str]:
+        """The folders that the files are in, and those further up as far as the tops."""
+        found: set[str] = set()
+        for wanted in self.folders.values():
+            folder = wanted.folder
+            while folder not in found:
+                found.add(folder)
+                folder = wanted.top if folder == wanted.top else os.path.dirname(folder)
+        return found
 
     def _want(self, place: Place, names: Sequence[str]) -> Wanted:
         if place.folder not in self.folders:

@@ -93,7 +93,18 @@ def test_a_key_with_a_part_that_libraries_take_out_is_asked_of_no_store(part: st
 
 
 @pytest.mark.parametrize(
-    "key", ["a//song.flac", "/a/song.flac", "a/./song.flac", "a/../a/song.flac", "a/", "a/s\x01ng", "", "x" * 1025]
+    "key",
+    [
+        "a//song.flac",
+        "/a/song.flac",
+        "/song.flac",
+        "a/./song.flac",
+        "a/../a/song.flac",
+        "a/",
+        "a/s\x01ng",
+        "",
+        "x" * 1025,
+    ],
 )
 def test_a_key_that_would_be_changed_is_unverifiable(store: Store, bucket: str, key: str) -> None:
     store.put(bucket, "a/song.flac")

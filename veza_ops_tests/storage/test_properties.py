@@ -351,6 +351,38 @@ def test_each_area_that_a_file_is_missing_from_is_one_of_those_that_are_proven(s
         assert {look.gone.area for look in looks if look.gone} <= areas == set(files.areas_of(rows))
 
 
+mapped_parts = st.lists(st.sampled_from(["", ".", "..", "old", "x", "cdn", "ghost.flac"]), min_size=1, max_size=5)
+mapped_paths = st.tuples(st.sampled_from(["", "/", "s3://veza/", "s3://veza"]), mapped_parts.map("/".join)).map("".join)
+layouts = st.sampled_from(
+    [
+        Layout(),
+        Layout("/root"),
+        Layout("s3://veza"),
+        Layout("/root", {"/old/x": "/new", "/old": "s3://veza", "cdn": "s3://veza/cdn"}),
+        Layout("", {"/": "/all", "/x": "s3://veza/x", "/old/x": "/else"}),
+    ]
+)
+
+
+@same_every_time
+@given(layouts, mapped_paths)
+@example(Layout(), "s3://veza//ghost.flac")
+@example(Layout("", {"/old": "s3://veza"}), "/old//ghost.flac")
+@example(Layout("", {"/old/x": "/new"}), "/old//x")
+@example(Layout("", {"/old": "/new"}), "//old")
+@example(Layout("", {"cdn": "s3://veza/cdn"}), "./cdn")
+def test_a_row_among_others_is_looked_for_where_it_is_alone(layout: Layout, path: str) -> None:
+    with patch.dict(os.environ, {"AWS_REGION": "us-east-1"}):
+        located, rows = layout.locate(path), Rows(layout, [path])
+        if isinstance(located, Look):
+            assert not rows.folders
+            assert [look.verdict for look in rows.looks()] == [located.verdict]
+        else:
+            place, name = located
+            ((folder, wanted),) = rows.folders.items()
+            assert (folder, wanted.top, wanted.area, wanted.names) == (*place, {name})
+
+
 # -- path_map -------------------------------------------------------------------------------------------------------
 
 names = st.sampled_from(["a", "ab", "b", "mnt", "mnt2", "é"])
