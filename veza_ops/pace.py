@@ -40,15 +40,21 @@ class Pace:
             self._known = min(self.size + self.size // 8 + 1, WRITTEN_AT_ONCE)
         self.size = min(2 * self.size, self._known)
 
-    def too_late(self, rows: Sequence[Judged]) -> Written:
+    @property
+    def is_stuck(self) -> bool:
+        """Whether rows have been left alone since the last write: those beside them may be no faster."""
+        return self._left > 0
+
+    def too_late(self, rows: Sequence[Judged], looked_at: int = 1) -> Written:
         """What becomes of `rows` that couldn't be written in time: they are tried again, or one alone is refused.
 
-        Raises TooSlowError when that becomes of several rows in turn.
+        `looked_at` rows took that time, if not these alone. Raises TooSlowError when several rows in turn are refused.
         """
+        tried = max(len(rows), looked_at)
         self._late += 1
-        if len(rows) > 1 or self._late == 1:
-            self._known = max(len(rows) // 2, 1)
-            self.size = max(len(rows) // _FEWER, 1)
+        if tried > 1 or self._late == 1:
+            self._known = max(tried // 2, 1)
+            self.size = max(tried // _FEWER, 1)
             return Written(untried=tuple(track for track, _ in rows))
         self._left += 1
         if self._left > _LEFT_AT_MOST:

@@ -66,8 +66,14 @@ class Recorder:
         ConfigurationError for evidence that can't be written, RunEndedError, TooSlowError, and what the database
         raises: then the plan is all that is left, unless it is sure that nothing came of it.
         """
-        is_late = time.monotonic() >= until
-        written = self.pace.too_late(rows) if is_late else self._written(kind, rows, messages, change, until)
+        return self._listed(self._written(kind, rows, messages, change, until))
+
+    def too_late(self, rows: Sequence[Judged], looked_at: int) -> Written:
+        """What becomes of `rows` whose looks are too old already; `looked_at` rows were looked at for it."""
+        return self._listed(self.pace.too_late(rows, looked_at))
+
+    def _listed(self, written: Written) -> Written:
+        """What was refused is listed, with why."""
         if written.refused:
             self.records.add(REFUSED, self.batch, map(entry, written.refused))
         return written

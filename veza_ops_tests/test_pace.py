@@ -49,6 +49,14 @@ def test_a_row_that_is_late_by_itself_for_the_first_time_is_tried_again() -> Non
     assert pace.too_late(ROWS[:1]).untried
 
 
+def test_rows_that_were_looked_at_with_others_are_judged_by_all_of_them() -> None:
+    pace = Pace()
+    for looked_at in (16, 2):
+        assert pace.too_late(ROWS[:1], looked_at).untried
+    assert pace.size == 1
+    assert pace.too_late(ROWS[:1]).refused
+
+
 def test_any_number_of_slow_rows_is_refused_if_others_can_be_written_in_between() -> None:
     pace = Pace()
     pace.too_late(ROWS)

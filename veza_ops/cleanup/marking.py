@@ -37,14 +37,17 @@ class Marking:
     def _in_parts(self, checked: Checked) -> Iterator[Outcome]:
         """Each row is looked for right before it is written, however long the rows before it took.
 
-        What can't be written before its looks are too old is looked for anew, fewer rows at a time.
+        What can't be written before its looks are too old is looked for anew, fewer rows at a time. After a row that is
+        left alone for it comes one from the other end, since its neighbours may be as slow.
         """
-        waiting = [checked]
+        waiting, pace = [checked.by_folder()], self.recorder.pace
         while waiting:
-            first_look, rest = waiting.pop().divided(self.recorder.pace.size)
+            self.recorder.require_wanted()
+            some = waiting.pop(0 if pace.is_stuck else -1)
+            first_look, rest = some.divided(pace.size, from_the_end=pace.is_stuck)
             until = time.monotonic() + max(self.files.look_timeout_seconds, _SHORTEST_SECONDS)
             part = rules.check_again(self.files, first_look, self.recorder.database)
-            written = self._write(part, until)
+            written = self._write(part, until, len(first_look.missing))
             part, untried = part.split_off(written.untried)
             waiting += (each for each in (rest, untried) if each)
             yield rules.outcome(
@@ -55,13 +58,15 @@ class Marking:
                 digest=self._list(part),
             )
 
-    def _write(self, part: Checked, until: float) -> Written:
+    def _write(self, part: Checked, until: float, looked_at: int) -> Written:
         records, batch = self.recorder.records, self.recorder.batch
         if not part.missing:
             return Written()
         if self.dry_run:
             records.write(WOULD_MARK, batch, map(entry, part.missing))
             return Written()
+        if time.monotonic() >= until:
+            return self._too_late(part, looked_at)
         sweep, orphans = part.sweep, [track for track, _ in part.missing]
         return self.recorder.write(
             MARK,
@@ -72,6 +77,18 @@ class Marking:
             ),
             until,
         )
+
+    def _too_late(self, part: Checked, looked_at: int) -> Written:
+        """What becomes of a part whose looks alone took too long.
+
+        If it was one row, the folders on the way to its file can't be read in time, and aren't any more.
+        """
+        tracks = tuple(track for track, _ in part.missing)
+        folders = self.files.on_the_way(track.file_path for track in tracks) if looked_at == 1 else set()
+        if folders - part.learned.singly:
+            part.learned.singly.update(folders)
+            return Written(untried=tracks)
+        return self.recorder.too_late(part.missing, looked_at)
 
     def _list(self, part: Checked) -> int:
         """List what couldn't be verified; the digest of the list."""

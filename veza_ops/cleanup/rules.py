@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import reduce
+from heapq import nsmallest
 from operator import or_
 from typing import TYPE_CHECKING, Any, Self
 
@@ -115,12 +116,18 @@ class Checked:
         rest, done = self.split(untried)
         return done, rest
 
-    def divided(self, size: int) -> tuple["Checked", "Checked | None"]:
-        """The first `size` of the missing, with all that needs no write; and the others, if there are any."""
+    def by_folder(self) -> "Checked":
+        """This with the missing of one folder side by side, so that as few parts as can be have to read it."""
+        return replace(self, missing=tuple(sorted(self.missing, key=lambda each: each.track.file_path or "")))
+
+    def divided(self, size: int, *, from_the_end: bool = False) -> tuple["Checked", "Checked | None"]:
+        """The first `size` of the missing, or the last, with all that needs no write; and the others, if any."""
         if len(self.missing) <= size:
             return self, None
-        rest = replace(self, present=0, missing=self.missing[size:], unverifiable=())
-        return replace(self, missing=self.missing[:size]), rest
+        at = len(self.missing) - size if from_the_end else size
+        parts = self.missing[:at], self.missing[at:]
+        part, others = reversed(parts) if from_the_end else parts
+        return replace(self, missing=part), replace(self, present=0, missing=others, unverifiable=())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Between two steps the rows travel as plain tuples, which are pickled ten times faster than named ones.
@@ -253,7 +260,7 @@ def outcome(
     return Outcome(
         Counts(stale, present, missing, unverifiable, raced, number_refused, len(done)),
         checked.proof,
-        orphans[:LISTED],
+        _oldest(orphans),
         checked.unverifiable[:LISTED],
         tuple(refused[:LISTED]),
         digest,
@@ -263,6 +270,11 @@ def outcome(
     )
 
 
+def _oldest(orphans: Iterable[Judged]) -> tuple[Judged, ...]:
+    """Those that a page shows."""
+    return tuple(nsmallest(LISTED, orphans, key=lambda each: each.track.created_at))
+
+
 def total(outcomes: Iterable[Outcome]) -> Outcome:
     """All parts, or all batches, as one outcome."""
     every = list(outcomes)
@@ -270,7 +282,7 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
     return Outcome(
         counts,
         reduce(or_, (each.proof for each in every), Proof(0, 0)),
-        tuple(row for each in every for row in each.orphans)[:LISTED],
+        _oldest(row for each in every for row in each.orphans),
         tuple(row for each in every for row in each.unverifiable)[:LISTED],
         tuple(row for each in every for row in each.refused)[:LISTED],
         sum(each.digest for each in every),

@@ -83,6 +83,9 @@ _ADDRESSES = 3
 _GRACE_SECONDS = 10
 """A server that cancels what takes too long says so by then. Also for the look-up of names."""
 
+LOCK_SHARE = 0.9
+"""Of the time that a statement has: so long at most it waits for a lock, which is told as what it is."""
+
 
 def create_engine(
     address: Address, *, connect_timeout_seconds: int, statement_timeout_seconds: int, lock_timeout_seconds: int
@@ -114,7 +117,7 @@ def create_engine(
     )
     settings = {
         "statement_timeout": f"{statement_timeout_seconds}s",
-        "lock_timeout": f"{lock_timeout_seconds}s",
+        "lock_timeout": f"{1000 * min(lock_timeout_seconds, LOCK_SHARE * statement_timeout_seconds):.0f}",
         "idle_in_transaction_session_timeout": "60s",
         "timezone": "UTC",
         "datestyle": "ISO",

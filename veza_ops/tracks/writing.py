@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from veza_ops.tracks.database import of_a_row
+from veza_ops.tracks.database import LOCK_SHARE, of_a_row
 from veza_ops.tracks.playable import PlayableTracks, Where, as_json, has_zone, listed
 from veza_ops.tracks.preflight import facts_of
 from veza_ops.tracks.row import Change, Judged, Place, Track, Written
@@ -26,11 +26,12 @@ _BEGIN = """
 """
 """A commit that was heard of lasts, whatever the server does without being asked."""
 _LIMIT = """
-    SELECT set_config('statement_timeout', least(nullif(own, 0), CAST(:milliseconds AS integer))::text, true)
-    FROM CAST(1000 * extract(epoch FROM current_setting('statement_timeout')::interval) AS integer) AS own
+    SELECT set_config(name, least(nullif(own, 0), CAST(:milliseconds * share AS integer))::text, true)
+    FROM (VALUES ('statement_timeout', 1), ('lock_timeout', CAST(:lock_share AS real))) AS limits (name, share)
+    CROSS JOIN LATERAL CAST(1000 * extract(epoch FROM current_setting(name)::interval) AS integer) AS own
 """
 _SHORTEST_SECONDS = 10.0
-"""A statement has so long at least: longer than it waits for a lock, which is told as what it is."""
+"""A statement has so long at least."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class WritingTracks(PlayableTracks):
 
     def limit(self, seconds: float) -> None:
         """Let the server give up each statement of this transaction after `seconds`, unless it does so before."""
-        limit = {"milliseconds": 1000 * max(seconds, _SHORTEST_SECONDS)}
+        limit = {"milliseconds": 1000 * max(seconds, _SHORTEST_SECONDS), "lock_share": LOCK_SHARE}
         self.connection.execute(sa.text(_LIMIT), limit)
 
     def write(self, tracks: Sequence[Track], aim: Aim) -> Written:

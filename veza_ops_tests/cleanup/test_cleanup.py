@@ -9,9 +9,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from veza_ops import pace
 from veza_ops.cleanup import rules
 from veza_ops.evidence import MARKED, UNVERIFIABLE, WOULD_MARK, read
 from veza_ops.resources import EvidenceStore
+from veza_ops.storage.files import Files
 from veza_ops_tests.library import SCHEMAS, Library, Schema, counts, failure, run_job
 
 
@@ -27,6 +29,32 @@ def any_library(request: pytest.FixtureRequest, make_library: Callable[[Schema],
     library = make_library(request.param)
     library.execute("ALTER DATABASE current SET timezone = 'Pacific/Kiritimati'".replace("current", library.database))
     return library
+
+
+def test_what_lies_in_one_folder_is_looked_for_side_by_side_and_the_oldest_orphans_are_shown(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "WRITTEN_AT_ONCE", 2)
+    monkeypatch.setattr(rules, "LISTED", 3)
+    for number in range(3):
+        for folder in ("b", "a"):
+            library.add_ghost(file_path=f"{folder}/{number}.flac", age=timedelta(hours=9 - number))
+    folders: list[set[str]] = []
+    real = rules.check_again
+
+    def look(files: Files, checked: rules.Checked, *more: Any) -> rules.Checked:
+        folders.append({(track.file_path or "").partition("/")[0] for track, _ in checked.missing})
+        return real(files, checked, *more)
+
+    monkeypatch.setattr(rules, "check_again", look)
+    (told,) = [
+        event.step_output_data
+        for event in run_job(library, instance).all_node_events
+        if event.is_successful_output and event.node_name == "report_cleanup"
+    ]
+    assert folders == [{"a"}, {"a", "b"}, {"b"}]
+    shown: Any = told.metadata["orphans"].value
+    assert [dict(row.data)["file_path"].partition("/")[2] for row in shown.records] == ["0.flac", "0.flac", "1.flac"]
 
 
 def test_a_stuck_row_whose_file_is_missing_is_marked_failed(any_library: Library, instance: dg.DagsterInstance) -> None:

@@ -176,9 +176,12 @@ def test_a_table_that_is_locked_for_a_moment_is_waited_for(
     scene.assert_all_is_well()
 
 
-def test_a_table_that_stays_locked_fails_the_run_in_plain_words_and_the_next_one_finishes(scene: Scene) -> None:
+@pytest.mark.parametrize("more", [{}, {"lock_timeout_seconds": 300, "statement_timeout_seconds": 1}])
+def test_a_table_that_stays_locked_fails_the_run_in_plain_words_and_the_next_one_finishes(
+    scene: Scene, more: dict[str, int]
+) -> None:
     with locked_table(scene):
-        result = scene.run(database={"lock_timeout_seconds": 1})
+        result = scene.run(database={"lock_timeout_seconds": 1, **more})
     scene.assert_refused(result, "Another session is in the way")
     scene.assert_next_run_finishes()
 

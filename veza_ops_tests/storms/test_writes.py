@@ -15,6 +15,7 @@ from veza_ops.evidence import MARKED, MARKING, REFUSED, Evidence, read
 from veza_ops.findings import TRACKS
 from veza_ops.looks import Looking
 from veza_ops.resources import EvidenceStore
+from veza_ops.storage.disk import OpenFolder
 from veza_ops.tracks import writing
 from veza_ops.tracks.row import Track, Written
 from veza_ops.tracks.table import Tracks
@@ -190,15 +191,13 @@ def test_what_there_was_no_time_for_is_looked_for_anew_before_it_is_written(
 def test_a_file_that_comes_while_a_part_is_divided_is_seen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "DIVIDING_SECONDS", 0.0)
     add_stubborn(scene, 2)
-    late = scene.library.add_ghost(file_path="late.flac")
+    late = scene.library.add_ghost(file_path="zzz/late.flac")
     scene.remember()
     scene.library.execute("ALTER TABLE tracks ADD CONSTRAINT odd CHECK (title <> 'stubborn') NOT VALID")
     Moment("before the second look at the rest", rules, "check_again", call=2).arrange(
-        monkeypatch, lambda: scene.library.write("late.flac")
+        monkeypatch, lambda: scene.library.write("zzz/late.flac")
     )
-    # The order within a part is that of the rows, so that the late one comes last.
-    scene.library.execute("UPDATE tracks SET created_at = now() - interval '61 minutes' WHERE id = :id", id=late)
-    scene.remember()
+    # The order within a part is that of the paths, so that the late one comes last.
     after = counts(scene.run())
     assert after["refused"] == 2
     assert scene.library.status(late) == "processing"
@@ -232,7 +231,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         Moment("the second look", Looking, "at", "after", call=2),
         AFTER_EVIDENCE,
         AFTER_WRITE,
-        Moment("the last question to Dagster", steps, "has_stopped", call=4),
+        Moment("the last question to Dagster", steps, "has_stopped", call=5),
     ],
     ids=str,
 )
@@ -287,6 +286,58 @@ def test_a_row_that_can_never_be_written_in_time_costs_itself_alone(
     assert line["id"] == str(slow)
     assert "could not be written in time" in line["why"]
     scene.assert_all_is_well()
+
+
+def test_more_slow_rows_than_are_left_alone_keep_no_other_from_being_marked(
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = {str(scene.library.add_ghost(file_path=f"an album/{number:02}.flac")) for number in range(20)}
+    scene.remember()
+    real = Tracks.mark_failed
+
+    def mark(tracks: Tracks, orphans: Sequence[Track], **premise: Any) -> Written:
+        if any(track.id in slow for track in orphans):
+            clock.takes_too_long()
+        return real(tracks, orphans, **premise)
+
+    monkeypatch.setattr(Tracks, "mark_failed", mark)
+    result = scene.run()
+    assert "Several tracks in turn could not be written in time" in failure(result)
+    scene.assert_no_good_track_changed()
+    assert [scene.library.status(each) for each in scene.ghosts] == ["failed"] * len(scene.ghosts)
+
+
+def test_ghosts_in_folders_that_can_not_be_read_in_time_are_asked_for_by_their_names(
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = OpenFolder.__iter__
+
+    def read(folder: OpenFolder) -> Any:
+        clock.takes_too_long()
+        return real(folder)
+
+    monkeypatch.setattr(OpenFolder, "__iter__", read)
+    after = counts(scene.run())
+    assert (after["marked_failed"], after["refused"]) == (len(scene.ghosts), 0)
+    scene.assert_all_is_well()
+
+
+def test_a_run_that_was_ended_looks_for_nothing_more(
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+
+    def end() -> None:
+        clock.takes_too_long()
+        (run,) = scene.instance.get_runs(limit=1)
+        scene.instance.report_run_canceled(run)
+        looks.append("the first")
+
+    Moment("the second look", Looking, "at", "after", call=2).arrange(monkeypatch, end)
+    Moment("the look after it", Looking, "at", call=3).arrange(monkeypatch, lambda: looks.append("another"))
+    assert not scene.run().success
+    assert looks == ["the first"]
+    scene.assert_nothing_changed()
 
 
 def test_by_looks_that_are_too_old_already_nothing_is_planned(

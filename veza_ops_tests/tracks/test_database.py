@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from veza_ops.errors import DatabaseRefusedError, DatabaseUnavailableError
+from veza_ops.resources import Database
 from veza_ops.tracks.address import parse_url
 from veza_ops.tracks.connection import Connection
 from veza_ops_tests.library import Library, counts, failure, run_job
@@ -135,6 +136,20 @@ def test_the_sessions_name_themselves_and_keep_to_their_time_outs(library: Libra
             for name in ("application_name", "statement_timeout", "lock_timeout", "TimeZone")
         ]
     assert said == ["veza-ops", "2s", "1s", "UTC"]
+
+
+@pytest.mark.parametrize(("seconds", "limits"), [(0.1, ["10s", "9s"]), (60, ["1min", "54s"]), (1000, ["2min", "1min"])])
+def test_a_limit_lets_a_lock_be_waited_for_less_than_a_statement_may_take_and_raises_neither(
+    library: Library, seconds: float, limits: list[str]
+) -> None:
+    database = Database(url=library.url, statement_timeout_seconds=120, lock_timeout_seconds=60)
+    with database.yield_for_execution(dg.build_init_resource_context()), database.tracks() as tracks:
+        tracks.limit(seconds)
+        shown = [
+            tracks.connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+            for name in ("statement_timeout", "lock_timeout")
+        ]
+    assert shown == limits
 
 
 @pytest.mark.parametrize("level", ["serializable", "repeatable read"])
