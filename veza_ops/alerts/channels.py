@@ -44,6 +44,8 @@ def send(urls: str, message: Message) -> Sent:
     import apprise  # noqa: PLC0415 - half a second, only spent when there is something to say
     from apprise.utils.parse import parse_urls  # noqa: PLC0415 - the same
 
+    # Takes none of a channel's time; and while one thread loads them, another's kind may seem to be none.
+    apprise.plugins.N_MGR.load_modules()  # type: ignore[no-untyped-call]
     # They log addresses, and the passwords in them.
     for name in (apprise.logger.name, "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
