@@ -137,7 +137,7 @@ class Store:
             config=Config(
                 retries={"total_max_attempts": 1},
                 connect_timeout=5,
-                read_timeout=30,
+                read_timeout=90,  # while something else keeps all cores busy, SeaweedFS has been silent for 30 s
                 s3={"addressing_style": "path"},
                 proxies={},
             ),

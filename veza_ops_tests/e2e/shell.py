@@ -21,7 +21,9 @@ class Shell:
 
     def __post_init__(self) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "VEZA", "PYTEST"))}
-        self.environment = kept | self.environment
+        # Dagster prints by a process of its own, which it may end before all is printed.
+        all_of_it = {"DAGSTER_COMPUTE_LOG_TAIL_WAIT_AFTER_FINISH": "1"}
+        self.environment = kept | all_of_it | self.environment
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """The exit code of a command, and all that it printed."""
