@@ -38,6 +38,13 @@ def test_a_track_belongs_to_the_run_that_planned_to_mark_it_last(tmp_path: Path,
     assert messages(tmp_path, marked("a"), marked("b")) == {"a": ("late", "late")}
 
 
+def test_a_plan_without_a_proper_time_is_older_than_any(tmp_path: Path) -> None:
+    evidence = Evidence(upath.UPath(tmp_path), "odd")
+    evidence.write(MARKED, 0, [change("a", status_message_before="odd") | {"planned_at": 5}])
+    at(tmp_path, "proper", MARKED, 1, change("a", status_message_before="proper"))
+    assert messages(tmp_path, marked("a")) == {"a": ("proper", "proper")}
+
+
 def test_a_track_belongs_to_the_run_that_left_it_as_it_is_whoever_planned_to_do_so_later(tmp_path: Path) -> None:
     """The later one was killed once its write had met a row that was no longer in processing."""
     at(tmp_path, "marked it", MARKED, 1, change("a", status_message_before="two"))

@@ -17,6 +17,16 @@ def test_where_a_single_path_is_in_another_form_the_table_is_not_asked_by_how_pa
         assert not draw(tracks, Layout(str(library.root)), 20).is_tidy
 
 
+def test_a_file_that_several_tracks_name_is_one_witness(library: Library) -> None:
+    library.execute("DELETE FROM tracks")
+    for path in ("a/1.flac", "a/1.flac", "a//1.flac", "a/2.flac"):
+        library.add(path, status="ready")
+    with library.engine.begin() as connection:
+        tracks = Tracks(preflight(connection, schema="public", name="tracks"), connection)
+        (of_area,) = draw(tracks, Layout(str(library.root)), 20).areas.values()
+    assert len(of_area) == 2
+
+
 def test_paths_below_a_folder_may_begin_with_a_dot() -> None:
     assert Layout("/music").prefixes_of("/music/a") == ["/music/a/", "a/", "./a/"]
 

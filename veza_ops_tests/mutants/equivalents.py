@@ -25,6 +25,28 @@ EQUIVALENTS = {
     "_ASKED_AT_ONCE": "So many questions in a task: it costs time only.",
     "storage/wanted.py Node.is_of: comparison: each not in (None, wanted)": "It says where less has to be compared: "
     "without, all is, which takes time only.",
+    "archive.py Archive.newest: if True: self._claims(ids) if ids else ()": "Of no ids, no evidence tells anything: it "
+    "costs a reading.",
+    "cleanup/rules.py total: one less: 0 #2": "A proof of nothing only begins a sum, of which the largest counts.",
+    "storage/objects.py Objects._client: if True: if bucket not in self._clients: self._clients[bucket] = "
+    "client_of(bucket, store, self.requests, self": "A client made anew costs time only.",
+    "storage/pages.py module: one more: 1000": "A store gives a thousand keys in a page at most, whatever it is asked "
+    "for.",
+    "storage/reading.py Reader.end: statement dropped: names = [name for key, name in zip(keys, names, strict=True) if "
+    "key in taken or len(key) > shortest]": "It leaves out names that can be like none: without, all "
+    "are compared, which takes time only.",
+    "storage/spelling.py module: one less: 1": "What comes before the first sign is the same, however "
+    "often it is split.",
+    "tracks/database.py _refused: text: ': ' #2": "Words between two others.",
+    "tracks/database.py create_engine: one less: 1": "The steps of a process run one after another, so that a pool "
+    "without a limit holds one connection too.",
+    "tracks/playable.py module: one more: 4": "So many areas are asked for one by one: it costs time only.",
+    "tracks/table.py Tracks.batches: order_by dropped: sa.func.lead(1).over(order_by=order)": "PostgreSQL sorts once, "
+    "and goes through the rows in that order for both windows.",
+    "tracks/writing.py _Dividing.next_part: comparison: time.monotonic() - self.began > DIVIDING_SECONDS": "No two "
+    "readings of a clock differ by just so much.",
+    "witnesses.py module: one more: 3": "So few witnesses of each of thousands of areas, or one "
+    "more: either proves it.",
     "tracks/writing.py _Dividing.refuse: statement dropped: self.began = self.began or time.monotonic()": "What a "
     "trigger makes of rows shows at once; the time counts for one that we don't know.",
     "tracks/database.py _refused: text: ' says: '": "Words between two others.",

@@ -1,20 +1,24 @@
 """Tracks in buckets are looked for as carefully as on disk: against a real store, and one that answers wrongly."""
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from obstore.exceptions import BaseError
 
 from demo.store import Store
 from veza_ops.storage import keys, objects
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Area, Look, Verdict
+from veza_ops.storage.objects import Objects, Prefix
 from veza_ops.storage.proof import Known, Sample, Witnesses
-from veza_ops.storage.store import NO_OBJECT, told
+from veza_ops.storage.store import NO_OBJECT, refusal, store_of, told
 from veza_ops.text import keep_secret
 from veza_ops_tests import store_faults as faults
 from veza_ops_tests.faulty_store import FaultyStore
@@ -149,6 +153,25 @@ def test_an_unfinished_upload_beside_it_is_under_way(store: Store, bucket: str) 
     assert (verdict, "an upload is under way" in reason) == ("unverifiable", True)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "itself", "is_new"),
+    [([], None, True), ([9000, 10], None, True), ([9000, 8000], None, False), ([9000], 10, True), ([], 9000, False)],
+)
+def test_an_unfinished_upload_is_as_old_as_the_newest_of_its_pieces_and_may_be_new_without_any(
+    monkeypatch: pytest.MonkeyPatch,
+    pieces: list[float],
+    itself: float | None,
+    is_new: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    now = time.time()
+    page = [{"last_modified": datetime.fromtimestamp(now - age, UTC)} for age in pieces]
+    store = Objects()
+    monkeypatch.setattr(store, "pages", lambda *_: iter([page] if page else []))
+    monkeypatch.setattr(store, "modified", lambda _: None if itself is None else now - itself)
+    prefix = Prefix(store, "veza", "tracks/", with_uploads=False)
+    assert bool(prefix.under_way(3600, "song.flac.part")) is is_new
+
+
 @pytest.mark.usefixtures("aws")
 def test_an_upload_in_parts_is_seen_right_before_the_mark(store: Store, bucket: str) -> None:
     store.put(bucket, "other.flac")
@@ -272,6 +295,27 @@ def test_without_settings_or_libraries_a_row_says_what_to_do(monkeypatch: pytest
     assert "set AWS_REGION or AWS_ENDPOINT_URL" in said("s3://veza/song.flac")[1]
     monkeypatch.setattr(keys, "is_installed", lambda: False)
     assert "install veza-ops[s3]" in said("s3://veza/song.flac")[1]
+
+
+@pytest.mark.parametrize("there", [{"obstore"}, {"boto3"}])
+def test_one_of_the_two_libraries_does_not_do(there: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "find_spec", lambda name: name in there)
+    assert not keys.is_installed.__wrapped__()
+
+
+def test_a_try_ends_after_a_third_of_the_time_for_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("obstore.store.S3Store", lambda *_, config, **__: config)
+    config: Any = store_of("veza", 6, max_retries=1)
+    assert (config["timeout"], config["connect_timeout"]) == ("2000ms", "1000ms")
+
+
+@pytest.mark.parametrize(
+    ("status", "is_answer"),
+    [(0, False), (200, True), (404, True), (429, False), (499, True), (500, False), (503, False)],
+)
+def test_what_a_server_says_of_its_own_trouble_is_no_answer(status: int, is_answer: bool) -> None:  # noqa: FBT001 - a parameter
+    error = BaseError(f"status code: {status}: <Code>Odd</Code>" if status else "no route to host")
+    assert refusal(error, "s3://veza").is_answer is is_answer
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,9 @@ def test_what_a_store_says_is_told_by_its_answer_whatever_the_key(
     assert (verdict, words in reason) == ("unverifiable", True)
 
 
-@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"])
+@pytest.mark.parametrize(
+    "name", ["AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"]
+)
 def test_a_setting_with_space_around_it_is_named_and_not_shown(
     faulty: FaultyStore, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +234,17 @@ def test_a_setting_that_only_one_library_refuses_is_said_to_be_one(
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     assert "an AWS_* variable holds what can't be used (ProfileNotFound)" in said(GHOST)[1]
     assert faulty.requests
+
+
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize(("virtual", "style"), [("false", "path"), ("true", "virtual")])
+def test_both_libraries_put_the_bucket_in_the_same_place(
+    monkeypatch: pytest.MonkeyPatch, virtual: str, style: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://veza.store.example" if virtual == "true" else "http://store.example")
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", virtual)
+    client = client_of("veza", store_of("veza", 6, max_retries=0), 1, 6)
+    assert (client.meta.config.s3["addressing_style"], client.meta.endpoint_url) == (style, "http://store.example")
 
 
 # -- uploads under way ----------------------------------------------------------------------------------------------

@@ -89,6 +89,15 @@ def test_a_refusal_names_the_first_reason_and_the_statuses_of_what_was_not_seen(
     assert "status 'completed' or 'encoded'" in said
 
 
+def test_a_refusal_names_three_statuses_at_most_or_none() -> None:
+    said = str(Standing(9, 0, unseen="no file at /x", statuses=("a", "b", "c", "d")))
+    assert said == (
+        "the files of only 0 of the 9 newest playable tracks can be seen "
+        "(the first: no file at /x, status 'a' or 'b' or 'c')"
+    )
+    assert str(Standing(9, 0, unseen="no file at /x")).endswith(" can be seen (the first: no file at /x)")
+
+
 def test_what_is_seen_now_is_proven_only_if_it_was_proven_before() -> None:
     """Whatever the two looks at one sample come to: what didn't hold at one of them doesn't hold."""
     standings = [Standing(sampled, seen) for sampled in range(8) for seen in range(sampled + 1)]

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -208,6 +209,20 @@ def test_a_folder_like_the_rows_that_hangs_leaves_the_row_unverifiable(
     files = Files(Layout(str(root)), max_threads=3, look_timeout_seconds=AT_ONCE)
     looks = files.look(["hung/none.flac", "album/none.flac"])
     assert [look.verdict.value for look in looks] == ["unverifiable", "missing"]
+
+
+def test_names_that_each_take_their_time_are_asked_for_to_the_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.lstat
+
+    def ask(path: Any, *arguments: Any, **options: Any) -> Any:
+        if "slow" in str(path):
+            time.sleep(AT_ONCE / 4)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr("veza_ops.storage.disk.os.lstat", ask)
+    files = Files(Layout(str(root)), max_threads=1, look_timeout_seconds=AT_ONCE)
+    looks = files.search([f"album/slow{number}.flac" for number in range(8)], asks_again=True)
+    assert {look.verdict.value for look in looks} == {"missing"}
 
 
 @pytest.mark.parametrize("call", ["lstat", "stat"])

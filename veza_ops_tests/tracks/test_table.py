@@ -53,6 +53,14 @@ def test_the_write_tells_of_each_row_what_it_held_before_and_holds_now(library: 
     assert (change.status_after, change.status_message_after) == ("failed", MESSAGE)
 
 
+def test_a_row_whose_file_is_another_one_now_is_none_that_a_change_left(library: Library) -> None:
+    ghost, other = library.add_ghost(), library.add_ghost()
+    changes = {change.place: change for change in mark(library, checked(library))}
+    library.execute("UPDATE tracks SET file_path = 'another.flac' WHERE id = :id", id=other)
+    with library.engine.begin() as connection:
+        assert [track.id for track in inspect(connection).changed_by(changes)] == [str(ghost)]
+
+
 @pytest.mark.parametrize(
     "change",
     [
