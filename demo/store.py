@@ -111,6 +111,8 @@ class Store:
             try:
                 client.list_objects_v2(Bucket=_PROBE, MaxKeys=1)
             except ClientError as error:
+                if error.response["Error"]["Code"] == "NoSuchBucket":  # one that is busy may have lost it again
+                    self._make_probe()
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"SeaweedFS doesn't read its identities ({error}): {self._log()}") from error
                 time.sleep(0.05)
@@ -268,16 +270,19 @@ class Store:
                 self.ports = {}
             raise
 
+    def _make_probe(self) -> None:
+        """Make the bucket that is asked for, if it isn't there."""
+        there = self.client.exceptions.BucketAlreadyOwnedByYou, self.client.exceptions.BucketAlreadyExists
+        with suppress(*there):
+            self.make_bucket(_PROBE)
+
     def _wait(self) -> None:
         """Wait until an object can be put, which needs all of its parts."""
         assert self._process is not None
         deadline = time.monotonic() + DEADLINE
         while True:
             try:
-                with suppress(
-                    self.client.exceptions.BucketAlreadyOwnedByYou, self.client.exceptions.BucketAlreadyExists
-                ):
-                    self.make_bucket(_PROBE)
+                self._make_probe()
                 self.put(_PROBE, _PROBE)
             except (BotoCoreError, ClientError) as error:
                 if self._process.poll() is not None:

@@ -297,6 +297,16 @@ def test_without_settings_or_libraries_a_row_says_what_to_do(monkeypatch: pytest
     assert "install veza-ops[s3]" in said("s3://veza/song.flac")[1]
 
 
+def test_a_bucket_of_which_nobody_waits_for_an_answer_any_more_is_asked_three_times(faulty: FaultyStore) -> None:
+    store = Objects()
+    for _ in range(3):
+        store.given_up("s3://veza/song.flac")
+    look = store.answer("s3://veza/song.flac")
+    assert look is not None
+    assert "isn't asked any more" in look.reason
+    assert not faulty.requests
+
+
 @pytest.mark.parametrize("there", [{"obstore"}, {"boto3"}])
 def test_one_of_the_two_libraries_does_not_do(there: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "find_spec", lambda name: name in there)

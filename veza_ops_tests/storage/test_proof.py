@@ -96,6 +96,7 @@ def test_a_refusal_names_three_statuses_at_most_or_none() -> None:
         "(the first: no file at /x, status 'a' or 'b' or 'c')"
     )
     assert str(Standing(9, 0, unseen="no file at /x")).endswith(" can be seen (the first: no file at /x)")
+    assert str(Standing(9, 0)).endswith(" can be seen")
 
 
 def test_what_is_seen_now_is_proven_only_if_it_was_proven_before() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from veza_ops import pace
 from veza_ops.errors import DatabaseUnavailableError
-from veza_ops.evidence import REFUSED
+from veza_ops.evidence import REFUSED, RESTORING
 from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import SCHEMAS, Library, Schema, counts, failure, run_job
 from veza_ops_tests.storms.process import DEATHS, kill
@@ -312,5 +312,6 @@ def test_what_is_refused_again_by_another_attempt_of_the_undo_is_listed_once(
     ops = {"find_marked_tracks": {"run_id": cleanup.run_id}, "restore_tracks": {"dry_run": False}}
     undo = run_job(library, instance, job="restore_orphan_tracks", ops=ops)
     assert undo.success, failure(undo)
-    listed = (Path(instance.storage_directory()) / undo.run_id / "veza_ops").glob(f"{REFUSED}-*")
-    assert sum(len(path.read_text().splitlines()) for path in listed) == 2
+    evidence = Path(instance.storage_directory()) / undo.run_id / "veza_ops"
+    assert sum(len(path.read_text().splitlines()) for path in evidence.glob(f"{REFUSED}-*")) == 2
+    assert not list(evidence.glob(f"{RESTORING}-*")), "what the first attempt planned was confirmed by the second"

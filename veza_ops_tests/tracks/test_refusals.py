@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg.pq import DiagnosticField
 
 from veza_ops.errors import DatabaseRefusedError, DatabaseUnavailableError, VezaOpsError
 from veza_ops.tracks.database import of_a_row, plain_errors
@@ -291,3 +292,19 @@ def test_a_mistake_in_the_program_keeps_its_own_error() -> None:
 def test_an_error_without_a_code_is_of_no_row() -> None:
     assert of_a_row(sa.exc.DataError(None, None, psycopg.DataError("NUL"))) is None
     assert of_a_row(login_error("timeout expired")) is None
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        psycopg.errors.DeadlockDetected,
+        psycopg.errors.SerializationFailure,
+        psycopg.errors.ConnectionFailure,
+        psycopg.errors.TooManyConnections,
+    ],
+)
+def test_what_passes_is_no_fault_of_the_row_also_where_it_met_a_trigger(kind: type[psycopg.Error]) -> None:
+    fields: dict[int, bytes | None] = dict.fromkeys(map(int, DiagnosticField))
+    fields[DiagnosticField.CONTEXT] = b"PL/pgSQL function meddle() line 1"
+    fault = kind("as it may be", info=fields)
+    assert of_a_row(sa.exc.DBAPIError("UPDATE tracks", None, fault)) is None

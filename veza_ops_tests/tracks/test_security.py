@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from veza_ops.errors import TracksTableError
 from veza_ops.tracks.preflight import facts_of, preflight
 from veza_ops.tracks.security import RowSecurity, row_security
+from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import Library
 
 
@@ -116,6 +117,16 @@ def test_a_role_that_passes_by_row_security_needs_no_policy(library: Library, ro
 def test_there_is_no_row_security_on_a_view(library: Library, connection: sa.Connection) -> None:
     library.execute("CREATE VIEW songs AS SELECT * FROM tracks")
     assert row_security(connection, number_of(connection, "songs")) == RowSecurity()
+
+
+def test_a_view_may_hide_what_the_policies_of_its_table_do(library: Library) -> None:
+    library.execute("CREATE VIEW songs AS SELECT * FROM tracks")
+    for secured in (False, True):
+        if secured:
+            library.execute("ALTER TABLE tracks ENABLE ROW LEVEL SECURITY")
+        with library.engine.begin() as connection:
+            songs = preflight(connection, schema="public", name="songs", writable=False)
+            assert Tracks(songs, connection).may_be_hidden() is secured
 
 
 def test_a_table_of_which_the_role_sees_no_row_is_refused(connection: sa.Connection) -> None:

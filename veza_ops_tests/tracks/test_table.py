@@ -53,6 +53,15 @@ def test_the_write_tells_of_each_row_what_it_held_before_and_holds_now(library: 
     assert (change.status_after, change.status_message_after) == ("failed", MESSAGE)
 
 
+def test_a_row_without_a_status_is_not_playable(library: Library) -> None:
+    library.execute("ALTER TABLE tracks ALTER COLUMN status DROP NOT NULL")
+    library.add("odd/song.flac", status="ready")
+    library.execute("UPDATE tracks SET status = NULL WHERE file_path = 'odd/song.flac'")
+    with library.engine.begin() as connection:
+        (row,) = inspect(connection).below("odd/", after=None, size=2)
+    assert not row.is_playable
+
+
 def test_a_row_whose_file_is_another_one_now_is_none_that_a_change_left(library: Library) -> None:
     ghost, other = library.add_ghost(), library.add_ghost()
     changes = {change.place: change for change in mark(library, checked(library))}
