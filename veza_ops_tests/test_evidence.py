@@ -158,7 +158,8 @@ def test_what_was_given_up_is_removed_when_it_comes_to_its_end_after_all(
             evidence.write(MARKED, 0, [change("a")])
     assert len(list(evidence.of_run.iterdir())) == 1
     released.set()
-    threads[0].join()
+    for thread in threads:  # another test's may have come here too
+        thread.join()
     assert list(evidence.of_run.iterdir()) == []
 
 

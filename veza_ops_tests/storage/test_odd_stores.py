@@ -285,7 +285,7 @@ def test_pieces_below_the_name_of_an_unfinished_upload_are_under_way(
 def test_one_key_that_hangs_takes_no_other_with_it(faulty: FaultyStore) -> None:
     faulty.fault(lambda request: of_a_key(request) and request.query["prefix"] == "tracks/7", faults.dripping(0.2))
     wanted = [f"s3://veza/tracks/{number}" for number in range(20)]
-    found = Files(Layout(), look_timeout_seconds=3).search(wanted, asks_again=True)
+    found = Files(Layout(), look_timeout_seconds=10).search(wanted, asks_again=True)
     verdicts = [each.verdict for each in found]
     assert (verdicts.count(Verdict.MISSING), verdicts[7]) == (19, Verdict.UNVERIFIABLE)
 
