@@ -510,7 +510,7 @@ GUARDS = [
         "storage/keys.py",
         "why_not_literal(prefix, is_prefix=True) if folder else",
         "why_not_literal(prefix, is_prefix=True) if prefix else",
-        f"{OBJECTS} -k would_be_changed",
+        "storage/test_properties.py -k where_it_is_alone",
     ),
     Guard(
         "a mapped folder is known in whatever form a row names it",
