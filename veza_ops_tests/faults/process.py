@@ -1,6 +1,5 @@
 """A run in a process of its own, which may come to a bad end: forked from one that has loaded everything before."""
 
-import multiprocessing
 import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from veza_ops_tests import store_faults
 from veza_ops_tests.faults.kinds import FAULTS
 from veza_ops_tests.faults.world import Fault, Side, World
 from veza_ops_tests.faulty_store import FaultyStore
+from veza_ops_tests.forks import forks
 
 SECONDS = 60
 """A process that isn't over by then hangs."""
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__])
+_FORKS = forks(__name__)
 
 
 @dataclass(frozen=True)

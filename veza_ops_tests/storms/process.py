@@ -6,7 +6,6 @@ runs (if not as the one who starts it). On standard output: the run's counts, or
 
 import itertools
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from veza_ops.definitions import defs
 from veza_ops.evidence import Evidence
 from veza_ops.storage.files import Files
 from veza_ops.tracks.table import Tracks
+from veza_ops_tests.forks import forks
 from veza_ops_tests.library import QUIET, Library, counts, failure, run_config
 
 DEATHS: dict[str, tuple[object, str, bool]] = {
@@ -43,8 +43,7 @@ DEATHS: dict[str, tuple[object, str, bool]] = {
 SECONDS = 120
 """A process that isn't over by then hangs."""
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload([__name__])
+_forks = forks(__name__)
 
 
 def start(library: Library, **plan: Any) -> subprocess.Popen[str]:
