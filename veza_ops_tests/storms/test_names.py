@@ -346,6 +346,22 @@ def test_tracks_prove_their_disk_whatever_bytes_another_ones_name_is_in(
     assert (status_of(raw, slow), status_of(raw, ghost)) == ("processing", "failed")
 
 
+@pytest.mark.parametrize("raw", ["LATIN1"], indirect=True)
+def test_a_folder_whose_name_the_databases_encoding_does_not_have_is_looked_into(
+    raw: Library, instance: dg.DagsterInstance
+) -> None:
+    for number in range(5):
+        raw.add(f"/app/{number}.flac", status="ready")
+        raw.write(f"音楽/{number}.flac")
+    for number in range(50):  # they are newer, so that those of the folder have to be asked for
+        raw.add(f"{number}.flac", status="ready", content=b"music")
+    slow, ghost = raw.add("/app/slow.flac"), raw.add("/app/ghost.flac")
+    raw.write("音楽/slow.flac")
+    storage = {"root": str(raw.root), "path_map": {"/app": str(raw.root / "音楽")}, "sample_size": 1}
+    assert counts(run_job(raw, instance, storage=storage))["marked_failed"] == 1
+    assert (status_of(raw, slow), status_of(raw, ghost)) == ("processing", "failed")
+
+
 def test_tracks_whose_names_are_no_text_prove_the_disk_that_they_are_on_alone(
     raw: Library, instance: dg.DagsterInstance
 ) -> None:
