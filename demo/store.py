@@ -137,9 +137,9 @@ class Store:
             aws_secret_access_key=_secret(identity),
             region_name=REGION,
             config=Config(
-                retries={"total_max_attempts": 1},
+                retries={"total_max_attempts": 2},
                 connect_timeout=5,
-                read_timeout=90,  # while something else keeps all cores busy, SeaweedFS has been silent for 30 s
+                read_timeout=60,  # while something else keeps all cores busy, SeaweedFS has been silent for 30 s
                 s3={"addressing_style": "path"},
                 proxies={},
             ),

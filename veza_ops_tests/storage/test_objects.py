@@ -225,7 +225,7 @@ def test_a_prefix_that_takes_too_long_to_be_listed_is_asked_for_spellings(
     monkeypatch.setattr(objects.Objects, "pages", slow)
     singly: set[str] = set()
     wanted = [f"s3://{bucket}/tracks/{name}" for name in ("my%20song.flac", "ghost.flac")]
-    found = Files(Layout(), look_timeout_seconds=2).search(wanted, singly=singly)
+    found = Files(Layout(), look_timeout_seconds=5).search(wanted, singly=singly)
     assert [each.verdict.value for each in found] == ["unverifiable", "missing"]
     assert singly == {f"s3://{bucket}/tracks"}
 
