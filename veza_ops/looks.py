@@ -39,6 +39,8 @@ class Learned:
     sample: Sample = field(default_factory=Sample)
     singly: set[str] = field(default_factory=set)
     """The folders that are too large or too slow to be read; they were asked for single names."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long folders took in the last round, where anybody could tell."""
     vacant: set[str] = field(default_factory=set)
     """Folders below which no playable track has its file."""
     silent: set[Area] = field(default_factory=set)
@@ -66,8 +68,13 @@ class Looking:
         areas = self.files.areas_of(paths)
         sample = self._sample(areas)
         before = self.files.prove(sample, areas, self.learned.silent)
+        self.learned.seconds.clear()
         looks = self.files.search(
-            paths, recent_seconds=self.recent_seconds, asks_again=again, singly=self.learned.singly
+            paths,
+            recent_seconds=self.recent_seconds,
+            asks_again=again,
+            singly=self.learned.singly,
+            seconds=self.learned.seconds,
         )
         witnesses = before.and_later(self.files.prove(sample, areas, self.learned.silent))
         doubts = self._doubts(witnesses, {look.gone for look in looks if look.gone})

@@ -58,15 +58,17 @@ class Recorder:
         messages: Callable[[Track], str | None],
         change: "Callable[[Tracks, str | None], Written]",
         until: float = math.inf,
+        looked_at: int = 1,
     ) -> Written:
         """Have `change` write `rows`, with evidence before and after; it is given the time to set as ``updated_at``.
 
         `messages` gives the message that each row gets. What isn't ready to be committed at `until`, by the monotonic
-        clock, or takes a statement too long, is taken back, and `pace` says what becomes of it. Raises
+        clock, or takes a statement too long, is taken back, and `pace` says what becomes of it: `looked_at` rows were
+        looked at for it, which may be more. Raises
         ConfigurationError for evidence that can't be written, RunEndedError, TooSlowError, and what the database
         raises: then the plan is all that is left, unless it is sure that nothing came of it.
         """
-        return self._listed(self._written(kind, rows, messages, change, until))
+        return self._listed(self._written(kind, rows, messages, change, until, looked_at))
 
     def too_late(self, rows: Sequence[Judged], looked_at: int) -> Written:
         """What becomes of `rows` whose looks are too old already; `looked_at` rows were looked at for it."""
@@ -85,6 +87,7 @@ class Recorder:
         messages: Callable[[Track], str | None],
         change: "Callable[[Tracks, str | None], Written]",
         until: float,
+        looked_at: int,
     ) -> Written:
         with self.database() as tracks:
             known = Known(tracks.identity, str(tracks.now()))
@@ -110,7 +113,7 @@ class Recorder:
             self.records.drop(plan)
             if not isinstance(error, _LATE):
                 raise
-            return self.pace.too_late(rows)
+            return self.pace.too_late(rows, looked_at)
         self.pace.in_time()
         if written.changes:
             why = {track.place: reason for track, reason in rows}

@@ -67,7 +67,8 @@ def _login(word: str) -> slice | None:
 
     In a word without spaces, and in one pass: whatever a server or a row says may come here.
     """
-    end = word.rfind("@")
+    if (end := word.rfind("@")) < 0:
+        return None
     start = word.find(":/", 0, end)
     while start >= 0:
         begin = start + 1

@@ -7,11 +7,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from veza_ops.definitions import build_defs
 from veza_ops.steps import plain_failures
-from veza_ops.text import brief, hidden, keep_secret, quoted, reveal, shown
-from veza_ops_tests.library import Library, failure, run_config, run_job
+from veza_ops.text import brief, has_login, hidden, keep_secret, quoted, reveal, shown
+from veza_ops_tests.library import Library, counts, failure, run_config, run_job
 
 WORD = "s3cr3t-w0rd"
 ADDRESS = f"postgresql://veza:{WORD}@db.example/veza"
@@ -291,3 +293,22 @@ def test_a_table_that_is_there_is_no_secret_and_keeps_its_words_readable(
         file.unlink()
     result = run_job(library, instance, database={"tracks_table": VARIABLE})
     assert "newest playable tracks can be seen" in failure(result)
+
+
+@given(text=st.text(st.sampled_from(":/@ asf3?="), max_size=30))
+@example("s3:///")
+@example("https://")
+@example("http:// /x.mp3")
+def test_any_text_can_be_shown(text: str) -> None:
+    assert isinstance(hidden(text), str)
+    assert isinstance(has_login(text), bool)
+
+
+def test_a_row_that_holds_the_beginning_of_an_address_costs_itself_alone(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    for path in ("s3:///", "https://", "s3://veza/http:// /x.flac"):
+        library.add(path)
+    library.add_ghost()
+    told = counts(run_job(library, instance))
+    assert (told["unverifiable"], told["marked_failed"]) == (3, 1)

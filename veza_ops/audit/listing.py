@@ -78,7 +78,7 @@ class Listing:
     def order(self) -> Callable[[str], str]:
         """What the keys are sorted by. To be asked first. Raises StoreError, also for a key that can't be."""
         objects = self._files.objects
-        if not self._prefix and self._ask(lambda: objects.has_slash_in_front(self._bucket)):
+        if not self._prefix and self._ask(lambda: objects.with_slash_in_front(self._bucket)):
             raise StoreError(f"{quoted(self._where)} holds a key that begins with a slash, which is listed without it")
         if self._ask(lambda: objects.lists_by_folder(self._bucket, self._prefix)):
             self._sorted_by = by_folder

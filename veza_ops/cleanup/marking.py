@@ -45,7 +45,7 @@ class Marking:
             self.recorder.require_wanted()
             some = waiting.pop(0 if pace.is_stuck else -1)
             first_look, rest = some.divided(pace.size, from_the_end=pace.is_stuck)
-            until = time.monotonic() + max(self.files.look_timeout_seconds, _SHORTEST_SECONDS)
+            until = time.monotonic() + self._holds_seconds
             part = rules.check_again(self.files, first_look, self.recorder.database)
             written = self._write(part, until, len(first_look.missing))
             part, untried = part.split_off(written.untried)
@@ -57,6 +57,11 @@ class Marking:
                 dry_run=self.dry_run,
                 digest=self._list(part),
             )
+
+    @property
+    def _holds_seconds(self) -> float:
+        """How old a look may be when its row is written."""
+        return max(self.files.look_timeout_seconds, _SHORTEST_SECONDS)
 
     def _write(self, part: Checked, until: float, looked_at: int) -> Written:
         records, batch = self.recorder.records, self.recorder.batch
@@ -76,17 +81,21 @@ class Marking:
                 orphans, cutoff=sweep.cutoff, message=sweep.message, quiet=sweep.quiet, stamp=stamp
             ),
             until,
+            looked_at,
         )
 
     def _too_late(self, part: Checked, looked_at: int) -> Written:
         """What becomes of a part whose looks alone took too long.
 
-        If it was one row, the folders on the way to its file can't be read in time, and aren't any more.
+        If it was one row, those folders on the way to its file that took the time can't be read in time, and aren't any
+        more: one took half of its share at least, unless it wasn't they that took most of it.
         """
         tracks = tuple(track for track, _ in part.missing)
         folders = self.files.on_the_way(track.file_path for track in tracks) if looked_at == 1 else set()
-        if folders - part.learned.singly:
-            part.learned.singly.update(folders)
+        share = self._holds_seconds / (2 * len(folders) or 1)
+        slow = {folder for folder in folders if part.learned.seconds.get(folder, 0) >= share}
+        if slow - part.learned.singly:
+            part.learned.singly.update(slow)
             return Written(untried=tracks)
         return self.recorder.too_late(part.missing, looked_at)
 

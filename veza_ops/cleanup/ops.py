@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -153,6 +153,14 @@ def find_stale_tracks(
         )
 
 
+def say_what_is_asked_singly(context: dg.OpExecutionContext, folders: Iterable[str]) -> dict[str, str]:
+    """Warn of folders that aren't read, if there are any; what their step has to say of them."""
+    if not (names := ", ".join(sorted(map(shown, folders)))):
+        return {}
+    context.log.warning("Too large or too slow to be read, and asked for single names: %s", names)
+    return {"asked_singly": names}
+
+
 @dg.op(tags={"kind": "filesystem"})
 def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage) -> Checked:
     """Prove the storage, then look for the file of each track of the batch."""
@@ -166,9 +174,7 @@ def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Dat
         "proof": str(checked.proof),
     }
     context.log.info("%d present, %d missing, %d unverifiable; %s", *said.values())
-    if singly := sorted(map(shown, checked.learned.singly)):
-        context.log.warning("Too large or too slow to be read, and asked for single names: %s", ", ".join(singly))
-        said["asked_singly"] = ", ".join(singly)
+    said |= say_what_is_asked_singly(context, checked.learned.singly)
     context.add_output_metadata(said | {"seconds": round(time.monotonic() - began, 3)})
     return checked
 
@@ -191,6 +197,7 @@ def mark_orphans_failed(
         records = evidence.of_run(context.run_id, context.instance)
         recorder = Recorder(records, checked.batch.number, database.tracks, lambda: require_wanted(context))
         time.sleep(rules.seconds_to_settle(checked, timedelta(seconds=config.settle_seconds), database.tracks))
+        known = checked.learned.singly.copy()
         outcome = rules.total(Marking(storage.files(), recorder, config.dry_run).batch(checked))
     counts = outcome.counts
     if config.dry_run:
@@ -201,6 +208,7 @@ def mark_orphans_failed(
         {
             **asdict(counts),
             **full_lists(records),
+            **say_what_is_asked_singly(context, checked.learned.singly - known),
             "proof": str(outcome.proof),
             "seconds": round(time.monotonic() - began, 3),
         }

@@ -35,6 +35,9 @@ class Folder(Protocol):
     def device(self) -> Device:
         """What it is on."""
 
+    def coming(self) -> Iterator[Sequence[Entry]]:
+        """What is about to come there, and isn't among what it holds, some at a time. Raises OSError."""
+
     def __iter__(self) -> Iterator[Sequence[Entry]]:
         """What it holds, some at a time. Raises OSError."""
 
@@ -64,7 +67,7 @@ class Backend(Protocol):
         """Whether it says anything but that there is no such folder."""
 
     def opened(self, folder: str, *, is_last: bool = False) -> AbstractContextManager[Folder]:
-        """A folder, open for reading; with what is about to come there, if that `is_last`. Raises OSError."""
+        """A folder, open for reading; what is about to come there is asked for if that `is_last`. Raises OSError."""
 
     def given_up(self, path: str) -> None:
         """Nobody waits any more for the answer to a question about `path`."""

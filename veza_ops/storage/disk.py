@@ -95,6 +95,10 @@ class OpenFolder:
         self.path, self.descriptor = path, descriptor
         self.device = os.fstat(descriptor).st_dev
 
+    def coming(self) -> Iterator[list[os.DirEntry[str]]]:
+        """Nothing that isn't there already."""
+        return iter(())
+
     def __iter__(self) -> Iterator[list[os.DirEntry[str]]]:
         with os.scandir(self.descriptor) as entries:
             while some := list(islice(entries, _READ_AT_ONCE)):

@@ -58,16 +58,20 @@ class Files:
         recent_seconds: float = AN_HOUR,
         asks_again: bool = False,
         singly: set[str] | None = None,
+        seconds: dict[str, float] | None = None,
     ) -> list[Look]:
         """Look for the files of many rows, folder by folder; the looks in the same order.
 
         An unfinished upload that was written to within `recent_seconds` is under way. With `asks_again` the system is
         asked for the very path too of what a folder doesn't hold. `singly` names the folders that are too large or too
-        slow to be read, and is added to. All files that are missing from a folder share one look (`whole_reason`).
+        slow to be read, and `seconds` how long folders took; both are added to. All files that are missing from a
+        folder share one look (`whole_reason`).
         """
         paths = [path or "" for path in file_paths]
         rows = Rows(self.layout, paths)
-        search = Search(self._lookers, self.backend, recent_seconds, asks_again, set() if singly is None else singly)
+        search = Search(self._lookers, self.backend, recent_seconds, asks_again)
+        search.singly = search.singly if singly is None else singly
+        search.seconds = search.seconds if seconds is None else seconds
         search.look_for(list(rows.folders.values()))
         looks = rows.looks()
         if rows.have_dots:
@@ -201,14 +205,22 @@ class Files:
 
     def _follow_dots(self, paths: Sequence[str], looks: list[Look]) -> None:
         """``x/..`` is where ``x`` is, unless ``x`` is a link: then the system may know a file where we know of none."""
-        dotted = [
-            (number, self.layout.as_written(path))
-            for number, path in enumerate(paths)
-            if _UP.search(path) and looks[number].verdict is Verdict.MISSING
-        ]
+        dotted = []
+        for number, path in enumerate(paths):
+            if _UP.search(path) and looks[number].verdict is Verdict.MISSING:
+                if written := self.layout.as_written(path):
+                    dotted.append((number, written))
+                else:
+                    looks[number] = unverifiable(f"{quoted(path)} leads elsewhere as written, and nobody knows where")
         for (number, path), way in self._lookers.run(lambda task, _: _way_up(task[1]), dotted):
-            if way is None or any(look.verdict is Verdict.UNVERIFIABLE for look in way) or way[-1] == PRESENT:
-                looks[number] = unverifiable(f"{quoted(path)} leads elsewhere as written, and something may be there")
+            if (
+                not path
+                or way is None
+                or any(look.verdict is Verdict.UNVERIFIABLE for look in way)
+                or way[-1] == PRESENT
+            ):
+                written = quoted(path or paths[number])
+                looks[number] = unverifiable(f"{written} leads elsewhere as written, and something may be there")
 
     @property
     def _no_answer(self) -> str:

@@ -95,11 +95,13 @@ class Layout:
         if address := self._address(file_path):
             return address if isinstance(address, Look) else keys.located(address)
         head, name = split(file_path)
-        if name in ("", ".", ".."):
+        is_folder = name in ("", ".", "..")
+        is_absolute = bool(head) and is_folder and not head.startswith("/") and may_be_absolute(head)
+        if is_folder:
             head, name = split(in_one_form(file_path))
             if name in ("", ".."):  # the root, or the top of all folders, or what is above it
                 head, name = f"{head}{name or '.'}/", "."
-        if not head and may_be_absolute(name):
+        if is_absolute or (not head and may_be_absolute(name)):
             return _ABSOLUTE
         if (path := in_one_form(file_path)) in self.targets:
             return self._below(self.targets[path]), "."
@@ -187,13 +189,14 @@ class Layout:
             reveal(target)
 
     def as_written(self, file_path: str) -> str:
-        """The path on this machine of a `file_path` whose ``..`` are left to the system."""
+        """The path on this machine of a `file_path` whose ``..`` are left to the system; empty if nobody can tell."""
         if not file_path.startswith("/"):
             return _join(self.top, file_path)
+        path, clean = _tidy(file_path), in_one_form(file_path)
         for prefix, target in self.targets.items():
-            if _is_within(file_path, prefix):
-                return _join(target, file_path[len(prefix) :])
-        return file_path
+            if _is_mapped(path, prefix):
+                return _join(target, path[len(prefix) :])
+        return "" if any(_is_mapped(clean, prefix) for prefix in self.targets) else path
 
     def names_of(self, path: str) -> list[str]:
         """The values of ``file_path`` by which a row may mean the file at `path`."""

@@ -54,7 +54,7 @@ def is_plain(names: Collection[str]) -> bool:
     """Whether each of `names`, folded, is one name and no other: nothing in them takes a closer look."""
     lines = "\n".join(names)
     is_one_a_line = lines.count("\n") == len(names) - 1
-    return is_one_a_line and lines.isascii() and not any(character in lines for character in _TELLING)
+    return is_one_a_line and lines.isascii() and not any(character in lines for character in f"{_TELLING}/")
 
 
 def fold_plain(names: Sequence[str]) -> list[str]:

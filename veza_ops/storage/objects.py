@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from veza_ops.storage import keys
 from veza_ops.storage.backend import Regular, just_written
 from veza_ops.storage.client import client_of
-from veza_ops.storage.look import PRESENT, S3, Device, Look, unverifiable
+from veza_ops.storage.look import PRESENT, S3, Look, unverifiable
 from veza_ops.storage.order import Order
 from veza_ops.storage.pages import PAGE, Pages
 from veza_ops.storage.store import NO_OBJECT, StoreError, is_of_a_library, refusal, store_of
@@ -188,9 +187,9 @@ class Objects:
         while (page := self._ask(bucket, lambda _: next(pages, None))) is not None:
             yield page
 
-    def has_slash_in_front(self, bucket: str) -> bool:
-        """Whether a key begins with a slash, which no listing here shows. Raises StoreError."""
-        return self._ask(bucket, lambda store: Pages(bucket, self._client(bucket, store)).has_slash_in_front())
+    def with_slash_in_front(self, bucket: str) -> list[str]:
+        """The keys that begin with a slash, which no listing here shows; of many, the first page. Raises StoreError."""
+        return self._ask(bucket, lambda store: Pages(bucket, self._client(bucket, store)).with_slash_in_front())
 
     def lists_by_folder(self, bucket: str, prefix: str = "") -> bool:
         """Whether the store lists folder by folder, as SeaweedFS does: what is in ``a/`` before ``a-b``.
@@ -279,7 +278,7 @@ class Prefix:
     """All that is right below a prefix, as a folder holds it."""
 
     def __init__(self, objects: Objects, bucket: str, prefix: str, *, with_uploads: bool) -> None:
-        self.device: Device = S3 + bucket
+        self.device = S3 + bucket
         self._objects, self._bucket, self._prefix = objects, bucket, prefix
         self._with_uploads = with_uploads
         """Whether what is under way counts too, each under a name that an unfinished upload of it could have."""
@@ -287,17 +286,26 @@ class Prefix:
         """Of the last page."""
         self._in_parts: dict[str, Upload] = {}
         """The same."""
+        self._is_there = not prefix
+
+    def coming(self) -> Iterator[list[Item]]:
+        """The uploads in parts, and keys that no listing shows, page by page. Raises StoreError."""
+        if not self._with_uploads:
+            return
+        for names in self._under_way():
+            self._is_there = True
+            yield [Item(name) for name in names]
+        if not self._prefix and (hidden := self._objects.with_slash_in_front(self._bucket)):
+            if len(hidden) >= PAGE:
+                raise StoreError(f"many keys in {quoted(self.device)} begin with a slash, and any may be meant")
+            yield [Item(key) for key in hidden]
 
     def __iter__(self) -> Iterator[list[Item]]:
-        """What there is, page by page; where a whole page is below a further prefix, the rest of that is skipped.
-
-        What is under way comes first: if it is completed meanwhile, it is among the objects then.
-        """
-        is_there = not self._prefix
-        for names in chain(self._under_way() if self._with_uploads else (), self._listed()):
-            is_there = True
+        """What there is, page by page; where a whole page is below a further prefix, the rest of that is skipped."""
+        for names in self._listed():
+            self._is_there = True
             yield [Item(name) for name in dict.fromkeys(names) if name]
-        if not is_there:
+        if not self._is_there:
             raise FileNotFoundError(errno.ENOENT, "no such prefix")
 
     def _listed(self) -> Iterator[list[str]]:
@@ -322,10 +330,22 @@ class Prefix:
                 yield from self._objects.names(self._bucket, self._prefix)  # the odd one may be further down
 
     def _under_way(self) -> Iterator[list[str]]:
-        for uploads, prefixes in self._objects.uploads_right_below(self._bucket, self._prefix):
-            self._in_parts = {f"{each.key[len(self._prefix) :]}{_IN_PARTS}": each for each in uploads}
-            if names := [*self._in_parts, *(each[len(self._prefix) : -1] for each in prefixes)]:
-                yield names
+        """The names that unfinished uploads could have, and the further prefixes that some are below.
+
+        Raises StoreError for one of a key that is none of those that rows name, but may well be what one means.
+        """
+        for here, prefixes in self._objects.uploads_right_below(self._bucket, self._prefix):
+            below = [each[len(self._prefix) : -1] for each in prefixes]
+            if not self._prefix and "" in below:  # each under its whole key, which leads to where it may be meant
+                here += self._objects.uploads(self._bucket, "/")  # noqa: PLW2901 - there are some more
+                below.remove("")
+            names = [each.key[len(self._prefix) :] for each in here]
+            for name in (*(name.lstrip("/") for name in names), *below):
+                if why := keys.why_not_literal(name):
+                    raise StoreError(f"an upload is under way that may be of any name: {why}")
+            self._in_parts = {f"{name}{_IN_PARTS}": each for name, each in zip(names, here, strict=True)}
+            if self._in_parts or below:
+                yield [*self._in_parts, *below]
 
     def _names(self, page: Sequence[ObjectMeta]) -> list[str]:
         """The name below the prefix of each object, or that of the further prefix that it is below."""
@@ -337,6 +357,8 @@ class Prefix:
         """Which upload is under way, if the object, or the first of those below it, is `seconds` old at most."""
         if upload := self._in_parts.get(name):
             return str(upload)
+        if "/" in name:  # a key that can't be asked for, see `coming`
+            return just_written(f"{self.device}/{name}")
         path = f"{self._prefix}{name}"
         below = next(self._objects.pages(self._bucket, f"{path}/"), ())
         times = [each["last_modified"].timestamp() for each in below]

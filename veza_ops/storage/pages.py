@@ -60,9 +60,13 @@ class Pages:
                 raise self._cut()
             tokens.append(page["NextContinuationToken"])
 
-    def has_slash_in_front(self) -> bool:
-        """Whether a key begins with a slash, which obstore leaves out. Raises StoreError, and what boto3 raises."""
-        return any(each["Key"].startswith("/") for each in self._asked(Prefix="/").get("Contents", ()))
+    def with_slash_in_front(self) -> list[str]:
+        """The keys that begin with a slash, which obstore has without it; of many, the first page.
+
+        Raises StoreError, and what boto3 raises.
+        """
+        listed = (each["Key"] for each in self._asked(Prefix="/").get("Contents", ()))
+        return [key for key in listed if key.startswith("/")]
 
     def _asked(self, **question: str) -> dict[str, Any]:
         from botocore.parsers import ResponseParserError  # noqa: PLC0415 - only where something may be missing

@@ -51,6 +51,8 @@ class Found:
     is_too_much: bool = False
     failed: str = ""
     code: int = 0
+    seconds: float = 0.0
+    """How long it took to read a folder."""
 
 
 class Task:
@@ -91,6 +93,11 @@ class Read(Task):
         try:
             with backend.opened(self.path, is_last=patience.is_last) as folder:
                 reader = Reader(self.node, self.path, wanted, is_alone, patience.recent_seconds, found, beat, folder)
+                for some in folder.coming():  # first: what is completed meanwhile is among what it holds then
+                    reader.take(some)
+                    beat()
+                    if beat.seconds > patience.timeout_seconds:
+                        return Found(failed="what is about to come there can't be listed in time")
                 found.is_too_much = self.is_too_much
                 for some in folder if not found.is_too_much else ():
                     reader.take(some)
@@ -106,6 +113,7 @@ class Read(Task):
             found.code = errno.ENOENT
         except OSError as error:
             found.failed, found.code = in_words(error), error.errno or 0
+        found.seconds = beat.seconds
         return found
 
 

@@ -25,6 +25,8 @@ _MOST_ALIKE = 64
 """Folders that are like one on the way, and are looked into."""
 _LONG = 60
 """Characters from which on a name may be too long for a system."""
+_NOTICEABLE = 0.1
+"""Seconds that a folder takes before anybody remembers it."""
 _LINK = unverifiable("a link that was taken away while it was looked at")
 
 
@@ -41,6 +43,8 @@ class Search:
     """Whether the system is asked for the very path as well of each file that its folder doesn't hold."""
     singly: set[str] = field(default_factory=set)
     """The folders that are too large or too slow to be read, and are asked for single names."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each folder took to be read, of those of which anybody could tell."""
     _read: dict[str, Nearest] = field(default_factory=dict)
     _asked: set[tuple[Node, str]] = field(default_factory=set)
     """The folders that have been read, or are next."""
@@ -116,6 +120,8 @@ class Search:
 
     def _take_folder(self, node: Node, path: str, found: Found) -> Iterator[Task]:
         wanted = node.paths.get(path)
+        if found.seconds > _NOTICEABLE:
+            self.seconds[path] = found.seconds
         if wanted:
             wanted.looks.update(dict.fromkeys(found.present, PRESENT))
             wanted.looks.update(dict.fromkeys(found.links, _LINK))

@@ -147,6 +147,29 @@ def up_from_a_linked_folder(root: Path) -> str:
     return "shard/../none.flac"
 
 
+@pytest.mark.parametrize("written", ["/srv/veza", "/srv//veza", "/srv/./veza", "/srv/x/../veza"])
+def test_up_from_a_linked_folder_is_elsewhere_however_the_mapped_folder_is_written(root: Path, written: str) -> None:
+    way = up_from_a_linked_folder(root)
+    assert "leads elsewhere" in verdict("", f"{written}/{way}", {"/srv/veza": str(root)})[1]
+    assert verdict("", f"{written}/album/../none.flac", {"/srv/veza": str(root)})[0] == (
+        "unverifiable" if "x" in written else "missing"
+    )
+
+
+def test_up_from_a_linked_folder_is_elsewhere_where_the_root_is_a_bucket(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "nowhere-1")
+    way = up_from_a_linked_folder(root)
+    assert "leads elsewhere" in verdict("s3://veza", f"{root}/{way}")[1]
+
+
+@pytest.mark.parametrize("path", ["C:/..", "file:/..", "C:/."])
+@pytest.mark.parametrize("top", ["s3://veza", "/srv"])
+def test_what_may_be_an_absolute_folder_is_no_place_of_ours(top: str, path: str) -> None:
+    assert "may mean one" in verdict(top, path)[1]
+
+
 def link_loop(root: Path) -> str:
     (root / "loop").symlink_to(root / "loop")
     return "loop/song.flac"

@@ -1,6 +1,7 @@
 """Whoever listens at the address may be no store, half of one, or one with habits of its own."""
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from veza_ops.storage.client import client_of
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Verdict
+from veza_ops.storage.pages import PAGE
 from veza_ops.storage.proof import Sample
 from veza_ops.storage.store import StoreError, store_of
 from veza_ops_tests import store_faults as faults
@@ -314,6 +316,61 @@ def test_an_odd_key_elsewhere_costs_nothing_here(faulty: FaultyStore) -> None:
     assert said(GHOST)[0] == "missing"
     assert said("s3://veza/Tracks/song.flac")[0] == "unverifiable"
     assert "holds a key with //" in said("s3://veza/other/ghost.flac")[1]
+
+
+@pytest.mark.parametrize("root", ["", "s3://veza"])
+def test_a_key_with_a_slash_in_front_is_another_spelling_of_the_one_without(faulty: FaultyStore, root: str) -> None:
+    """Listings in the form that our library has them show it without, in a folder where it isn't."""
+    faulty.buckets["veza"]["/tracks/alone.flac"] = b"music"
+    paths = [f"{'' if root else 's3://veza/'}tracks/{name}.flac" for name in ("alone", "ghost")]
+    looks = Files(Layout(root)).search(paths, asks_again=True)
+    assert [each.verdict.value for each in looks] == ["unverifiable", "missing"], looks
+    assert "'s3://veza//tracks/alone.flac'" in looks[0].reason
+
+
+def test_many_keys_with_a_slash_in_front_may_be_any(faulty: FaultyStore) -> None:
+    faulty.buckets["veza"].update({f"/tracks/{number}.flac": b"music" for number in range(PAGE)})
+    assert said(GHOST)[0] == "unverifiable"
+    faulty.buckets["veza"].pop("/tracks/0.flac")
+    assert said(GHOST)[0] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("key", "is_known"),
+    [
+        ("/tracks/9.flac", True),
+        ("//tracks/9.flac", True),
+        ("tracks//9.flac", False),
+        ("tracks/./9.flac", False),
+        ("./tracks/9.flac", False),
+    ],
+)
+@pytest.mark.parametrize("singly", [set[str](), {"s3://veza"}, {"s3://veza/tracks"}], ids=str)
+def test_an_upload_under_way_of_a_key_in_another_form_is_seen(
+    faulty: FaultyStore, key: str, singly: set[str], *, is_known: bool
+) -> None:
+    faulty.uploads["veza"] = [(key, datetime.now(UTC))]
+    paths = ["s3://veza/tracks/9.flac", "s3://veza/tracks/ghost.flac"]
+    looks = Files(Layout()).search(paths, asks_again=True, singly=singly)
+    assert looks[0].verdict is Verdict.UNVERIFIABLE
+    assert "under way" in looks[0].reason
+    assert looks[1].verdict is (Verdict.MISSING if is_known else Verdict.UNVERIFIABLE)
+
+
+def test_an_upload_under_way_of_another_spelling_is_seen_where_the_prefix_is_too_much_to_be_listed(
+    faulty: FaultyStore,
+) -> None:
+    faulty.uploads["veza"] = [("tracks/SONG%20a.flac", datetime.now(UTC))]
+    (look,) = Files(Layout()).search(["s3://veza/tracks/song a.flac"], asks_again=True, singly={"s3://veza/tracks"})
+    assert "is under way since" in look.reason
+
+
+def test_uploads_that_can_not_be_listed_in_time_may_be_any(faulty: FaultyStore) -> None:
+    faulty.uploads["veza"] = [(f"{number}.flac", datetime.now(UTC)) for number in range(10)]
+    faulty.page_size = 1
+    faulty.fault(lambda request: request.lists_uploads, faults.before(lambda _: time.sleep(0.8)))
+    verdict, reason = said(GHOST, seconds=6)
+    assert (verdict, "what is about to come there can't be listed in time" in reason) == ("unverifiable", True), reason
 
 
 @pytest.mark.parametrize("name", ["\u00e9t\u00e9.flac", "a&#10;b.flac", "x" * 1010])

@@ -15,7 +15,8 @@ from veza_ops.evidence import MARKED, MARKING, REFUSED, Evidence, read
 from veza_ops.findings import TRACKS
 from veza_ops.looks import Looking
 from veza_ops.resources import EvidenceStore
-from veza_ops.storage.disk import OpenFolder
+from veza_ops.storage.files import Files
+from veza_ops.storage.reading import Found, Read
 from veza_ops.tracks import writing
 from veza_ops.tracks.row import Track, Written
 from veza_ops.tracks.table import Tracks
@@ -310,16 +311,46 @@ def test_more_slow_rows_than_are_left_alone_keep_no_other_from_being_marked(
 def test_ghosts_in_folders_that_can_not_be_read_in_time_are_asked_for_by_their_names(
     scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = OpenFolder.__iter__
+    real = Read.do
 
-    def read(folder: OpenFolder) -> Any:
-        clock.takes_too_long()
-        return real(folder)
+    def read(task: Read, *given: Any) -> Found:
+        found = real(task, *given)
+        if not task.is_too_much:
+            clock.now += 20.0
+            found.seconds = 20.0
+        return found
 
-    monkeypatch.setattr(OpenFolder, "__iter__", read)
-    after = counts(scene.run())
+    monkeypatch.setattr(Read, "do", read)
+    result = scene.run()
+    after = counts(result)
     assert (after["marked_failed"], after["refused"]) == (len(scene.ghosts), 0)
     scene.assert_all_is_well()
+    told = [each.step_output_data.metadata for each in result.all_events if each.is_successful_output]
+    (folders,) = [each["asked_singly"].value for each in told if "asked_singly" in each]
+    assert folders == f"{scene.library.root}, {scene.library.root}/uploads"
+
+
+def test_folders_are_read_where_it_is_something_else_that_takes_the_time(
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or an upload that only a listing shows would be missed."""
+    real = Files.prove
+
+    def prove(files: Files, *given: Any) -> Any:
+        clock.takes_too_long()
+        return real(files, *given)
+
+    monkeypatch.setattr(Files, "prove", prove)
+    asked = []
+    do = Read.do
+
+    def read(task: Read, *given: Any) -> Found:
+        asked.append(task.is_too_much)
+        return do(task, *given)
+
+    monkeypatch.setattr(Read, "do", read)
+    assert counts(scene.run())["marked_failed"] == 0
+    assert not any(asked)
 
 
 def test_a_run_that_was_ended_looks_for_nothing_more(
