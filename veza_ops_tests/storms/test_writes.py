@@ -330,6 +330,23 @@ def test_ghosts_in_folders_that_can_not_be_read_in_time_are_asked_for_by_their_n
     assert folders == f"{scene.library.root}, {scene.library.root}/uploads"
 
 
+def test_a_track_is_not_late_by_itself_if_others_were_looked_at_with_it(
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ghosts = scene.ghosts + [scene.library.add_ghost() for _ in range(16 - len(scene.ghosts))]
+    paths = sorted(str(scene.library.row(each)["file_path"]) for each in ghosts)
+
+    def come() -> None:
+        for path in paths[1:-1]:
+            scene.library.write(path)
+
+    for call in (1, 2):
+        Moment("evidence", Evidence, "write", "after", call=call).arrange(monkeypatch, clock.takes_too_long)
+    Moment("the look at two of them", Looking, "at", call=3).arrange(monkeypatch, come)
+    after = counts(scene.run())
+    assert (after["marked_failed"], after["refused"]) == (2, 0)
+
+
 def test_folders_are_read_where_it_is_something_else_that_takes_the_time(
     scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
