@@ -25,6 +25,8 @@ from veza_ops.storage.uploads import Upload, Uploads
 from veza_ops.text import quoted
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from obstore import ObjectMeta
     from obstore.store import S3Store
 
@@ -187,8 +189,11 @@ class Objects:
         while (page := self._ask(bucket, lambda _: next(pages, None))) is not None:
             yield page
 
-    def with_slash_in_front(self, bucket: str) -> list[str]:
-        """The keys that begin with a slash, which no listing here shows; of many, the first page. Raises StoreError."""
+    def with_slash_in_front(self, bucket: str) -> dict[str, datetime]:
+        """The keys that begin with a slash, which no listing here shows as they are, and when each was written.
+
+        Of many, a page. Raises StoreError.
+        """
         return self._ask(bucket, lambda store: Pages(bucket, self._client(bucket, store)).with_slash_in_front())
 
     def lists_by_folder(self, bucket: str, prefix: str = "") -> bool:
@@ -286,6 +291,8 @@ class Prefix:
         """Of the last page."""
         self._in_parts: dict[str, Upload] = {}
         """The same."""
+        self._hidden: dict[str, datetime] = {}
+        """The keys that no listing shows, and when each was written."""
         self._is_there = not prefix
 
     def coming(self) -> Iterator[list[Item]]:
@@ -295,10 +302,16 @@ class Prefix:
         for names in self._under_way():
             self._is_there = True
             yield [Item(name) for name in names]
-        if not self._prefix and (hidden := self._objects.with_slash_in_front(self._bucket)):
-            if len(hidden) >= PAGE:
+        if self._find_hidden():
+            if len(self._hidden) >= PAGE:
                 raise StoreError(f"many keys in {quoted(self.device)} begin with a slash, and any may be meant")
-            yield [Item(key) for key in hidden]
+            yield [Item(key) for key in self._hidden]
+
+    def _find_hidden(self) -> bool:
+        """Whether a listing of the whole leads astray, since some keys begin with a slash. Raises StoreError."""
+        if not self._prefix:
+            self._hidden = self._objects.with_slash_in_front(self._bucket)
+        return bool(self._hidden)
 
     def __iter__(self) -> Iterator[list[Item]]:
         """What there is, page by page; where a whole page is below a further prefix, the rest of that is skipped."""
@@ -325,24 +338,24 @@ class Prefix:
                         after = f"{self._prefix}{names[0]}/{_LAST}"
                         break
             except StoreError as error:
-                if not error.is_odd_key:
+                if not error.is_odd_key and not self._find_hidden():
                     raise
                 yield from self._objects.names(self._bucket, self._prefix)  # the odd one may be further down
 
     def _under_way(self) -> Iterator[list[str]]:
         """The names that unfinished uploads could have, and the further prefixes that some are below.
 
-        Raises StoreError for one of a key that is none of those that rows name, but may well be what one means.
+        One behind a name that is empty, or a dot, comes with its whole way, as somebody might mean it. Raises
+        StoreError for one of which there is no telling what it means.
         """
         for here, prefixes in self._objects.uploads_right_below(self._bucket, self._prefix):
             below = [each[len(self._prefix) : -1] for each in prefixes]
-            if not self._prefix and "" in below:  # each under its whole key, which leads to where it may be meant
-                here += self._objects.uploads(self._bucket, "/")  # noqa: PLW2901 - there are some more
-                below.remove("")
+            for odd in {"", "."}.intersection(below):
+                here += self._objects.uploads(self._bucket, f"{self._prefix}{odd}/")  # noqa: PLW2901 - there are some more
+                below.remove(odd)
             names = [each.key[len(self._prefix) :] for each in here]
-            for name in (*(name.lstrip("/") for name in names), *below):
-                if why := keys.why_not_literal(name):
-                    raise StoreError(f"an upload is under way that may be of any name: {why}")
+            if odd := next((each for each in (*names, *below) if ".." in each.split("/")), ""):
+                raise StoreError(f"an upload of {quoted(self._prefix + odd)} is under way, which may be of any name")
             self._in_parts = {f"{name}{_IN_PARTS}": each for name, each in zip(names, here, strict=True)}
             if self._in_parts or below:
                 yield [*self._in_parts, *below]
@@ -357,9 +370,10 @@ class Prefix:
         """Which upload is under way, if the object, or the first of those below it, is `seconds` old at most."""
         if upload := self._in_parts.get(name):
             return str(upload)
-        if "/" in name:  # a key that can't be asked for, see `coming`
-            return just_written(f"{self.device}/{name}")
         path = f"{self._prefix}{name}"
+        if name in self._hidden:  # one that can't be asked for
+            is_new = self._hidden[name].timestamp() > time.time() - seconds
+            return just_written(f"{self.device}/{path}") if is_new else ""
         below = next(self._objects.pages(self._bucket, f"{path}/"), ())
         times = [each["last_modified"].timestamp() for each in below]
         if (modified := self._objects.modified(f"{self.device}/{path}")) is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from veza_ops.storage import keys
@@ -30,17 +31,11 @@ class Pages:
 
     def following(self, prefix: str, after: str) -> list[ObjectMeta]:
         """Those that come next, as obstore has them; none only at the end. Raises StoreError, and what boto3 raises."""
-        last = after
-        while True:
-            page = self._asked(Prefix=prefix, StartAfter=last)
-            listed = page.get("Contents", [])
+        for listed in self._pages(prefix, after):
             # The mark of a folder comes behind its own name without the slash, which is how obstore has it.
-            found = [self._object(each) for each in listed if each["Key"] != f"{after}/"]
-            if found or not page["IsTruncated"]:
+            if found := [self._object(each) for each in listed if each["Key"] != f"{after}/"]:
                 return found
-            if not listed or listed[-1]["Key"] == last:
-                raise self._cut()
-            last = listed[-1]["Key"]
+        return []
 
     def right_below(self, prefix: str) -> Iterator[list[str]]:
         """The names right below a prefix, without what is further down. Raises StoreError, and what boto3 raises."""
@@ -50,7 +45,8 @@ class Pages:
             page = self._asked(Prefix=prefix, Delimiter="/", **more)
             listed = [each["Key"] for each in page.get("Contents", ())]
             listed += [each["Prefix"] for each in page.get("CommonPrefixes", ())]
-            names = [key[len(prefix) :].removesuffix("/") for key in listed if key != prefix]
+            # What begins with a slash is asked for by itself.
+            names = [key[len(prefix) :].removesuffix("/") for key in listed if key not in (prefix, "/")]
             for name in names:
                 self._require_literal(name)
             yield names
@@ -60,13 +56,31 @@ class Pages:
                 raise self._cut()
             tokens.append(page["NextContinuationToken"])
 
-    def with_slash_in_front(self) -> list[str]:
-        """The keys that begin with a slash, which obstore has without it; of many, the first page.
+    def with_slash_in_front(self) -> dict[str, datetime]:
+        """The keys that begin with a slash, which obstore has without it, and when each was written; `PAGE` of many.
 
         Raises StoreError, and what boto3 raises.
         """
-        listed = (each["Key"] for each in self._asked(Prefix="/").get("Contents", ()))
-        return [key for key in listed if key.startswith("/")]
+        found: dict[str, datetime] = {}
+        for listed in self._pages("/", ""):
+            those = {each["Key"]: each["LastModified"] for each in listed if each["Key"].startswith("/")}
+            found |= those
+            if len(found) >= PAGE or len(those) < len(listed):  # there are others in the list of a store that errs
+                break
+        return found
+
+    def _pages(self, prefix: str, after: str) -> Iterator[list[dict[str, Any]]]:
+        """What is listed behind a key, page by page."""
+        last = after
+        while True:
+            page = self._asked(Prefix=prefix, StartAfter=last)
+            listed: list[dict[str, Any]] = page.get("Contents", [])
+            yield listed
+            if not page["IsTruncated"]:
+                return
+            if not listed or listed[-1]["Key"] == last:
+                raise self._cut()
+            last = listed[-1]["Key"]
 
     def _asked(self, **question: str) -> dict[str, Any]:
         from botocore.parsers import ResponseParserError  # noqa: PLC0415 - only where something may be missing

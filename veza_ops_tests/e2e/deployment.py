@@ -177,8 +177,7 @@ class Deployment:
         """Stop the daemon, and let the schedule have been without one for so long."""
         state = wait_for("the schedule", lambda: self.state(InstigatorType.SCHEDULE), seconds=A_MINUTE_AND_THE_START)
         self.stop(daemon)
-        if (left := 3600 - time.time() % 3600) < 100:
-            time.sleep(left)  # the hour that strikes during the test would be one tick more
+        let_the_hour_strike()
         # The daemon's own note of the time from which on ticks are due.
         hours_ago = time.time() - hours * 3600
         notes = ScheduleInstigatorData("0 * * * *", hours_ago, hours_ago)
@@ -187,6 +186,12 @@ class Deployment:
     def skipped(self) -> int:
         """How many ticks of the sensor ended without a run."""
         return len(self.ticks(InstigatorType.SENSOR, TickStatus.SKIPPED))
+
+
+def let_the_hour_strike(seconds: float = 100.0) -> None:
+    """Wait for the hour, if it strikes within so many seconds: during a test, it would be one tick more."""
+    if (left := 3600 - time.time() % 3600) < seconds:
+        time.sleep(left)
 
 
 def graphql(port: int, query: str, **variables: Any) -> dict[str, Any]:

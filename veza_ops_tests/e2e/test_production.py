@@ -16,6 +16,7 @@ from veza_ops_tests.e2e.deployment import (
     JOB,
     free_port,
     graphql,
+    let_the_hour_strike,
     wait_for,
     webserver_answers,
 )
@@ -107,6 +108,7 @@ def production(server: PostgresServer, library: Library, monkeypatch: pytest.Mon
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_three_processes_clean_up_for_a_load_and_by_the_hour(production: Installation, library: Library) -> None:
+    let_the_hour_strike()
     deployment, ghost = production.deployment, library.add_ghost()
     production.start_code_server()
     daemon = production.start("daemon")
