@@ -2533,8 +2533,8 @@ GUARDS = [
     Guard(
         "the mark of a folder ends a listing as well",
         "storage/pages.py",
-        ' if each["Key"] != f"{after}/"]\n',
-        "]\n",
+        ' if each["Key"] != f"{after}/"]:\n',
+        "]:\n",
         f"{ODD} -k mark_of_a_folder",
     ),
     Guard(
