@@ -184,7 +184,7 @@ class Unheard(NamedTuple):
 
     done: Sequence[tuple[Track, Change, str]] = ()
     """What it did all the same: the tracks as they are, what changed, and when that was planned."""
-    touched: int = 0
+    touched: Sequence[Place] = ()
     """Tracks that bear its message, and that somebody has changed since."""
 
 
@@ -223,7 +223,7 @@ def came_to_pass(records: Evidence, kind: Kind, batch: int, database: Transactio
         for place, (track, (change, at)) in found.items()
         if place not in others
     ]
-    return Unheard(done, sum(track.place not in others for track in touched))
+    return Unheard(done, [track.place for track in touched if track.place not in others])
 
 
 def _is_of(change: Change, track: Track, *, by_time: bool) -> bool:

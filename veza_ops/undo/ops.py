@@ -20,7 +20,7 @@ from veza_ops.steps import (
     seconds_since_start,
     table,
 )
-from veza_ops.tracks.row import Judged, Written
+from veza_ops.tracks.row import Judged, Place, Written
 from veza_ops.undo.rules import (
     MarkedBatch,
     UndoCounts,
@@ -86,20 +86,21 @@ def restore_tracks(
 ) -> Undone:
     """Put the tracks of the batch back to processing whose file is there and that still are as they were left."""
     began = time.monotonic()
-    written, earlier = Written(), 0
+    written = Written()
+    earlier: set[Place] = set()
     with plain_failures(context):
         files = storage.files()
         records = evidence.of_run(context.run_id, context.instance)
         recorder = Recorder(records, marked.number, database.tracks, lambda: require_wanted(context))
         if not config.dry_run:
-            earlier = len(recorder.done_earlier(RESTORE))
+            earlier = {track.place for track in recorder.done_earlier(RESTORE)}
         found = find_marked(marked, evidence.of_run(marked.run_id, context.instance), database.tracks)
         looks = of_regular_files(Looking(files, Learned(marked.sample), database.tracks).at(found.tracks), files)
         if looks.present and not config.dry_run:
             written = restore(looks.present, found.messages, recorder)
-    counts = UndoCounts.of(looks, changed=max(found.changed - earlier, 0))
+    counts = UndoCounts.of(looks, changed=len({*found.changed} - earlier))
     if not config.dry_run:
-        counts = counts.with_writes(written, earlier)
+        counts = counts.with_writes(written, len(earlier))
     if found.damaged:
         context.log.warning("%d lines of evidence are damaged or of another table, and were left out", found.damaged)
     places = {change.place for change in written.changes}

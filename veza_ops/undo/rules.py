@@ -4,7 +4,7 @@ A track goes back only if its file is there now, a regular one, and it still is 
 its evidence says which tracks those are. The message that they had before is what any evidence tells of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
@@ -99,7 +99,7 @@ class Marked:
     tracks: Sequence[Track]
     messages: Mapping[Place, str | None] = field(default_factory=dict)
     """What they said before."""
-    changed: int = 0
+    changed: Collection[Place] = ()
     """No longer as the run left them."""
     damaged: int = 0
 
@@ -107,7 +107,8 @@ class Marked:
         known = {track.place for track in self.tracks}
         tracks = [*self.tracks, *(track for track in other.tracks if track.place not in known)]
         messages = {**self.messages, **other.messages}
-        return Marked(tracks, messages, self.changed + other.changed, self.damaged + other.damaged)
+        changed = {*self.changed, *other.changed} - {track.place for track in tracks}
+        return Marked(tracks, messages, changed, self.damaged + other.damaged)
 
 
 def batches_of_run(records: Evidence, table: str, now: str, sample: Sample) -> list[MarkedBatch]:
@@ -178,7 +179,8 @@ def _confirmed(path: str, records: Evidence, database: Transaction) -> Marked:
     others = {place for place, claim in claims.items() if claim.run_id != records.run_id}
     rows = [track for track in rows if track.place not in others]
     messages = {place: _message(change) for place, (change, _) in told.by_place.items()}
-    return Marked(rows, messages, len(told.by_place) - len(rows), told.damaged + told.foreign)
+    changed = told.by_place.keys() - {track.place for track in rows}
+    return Marked(rows, messages, changed, told.damaged + told.foreign)
 
 
 def _message(change: Change) -> str | None:

@@ -1312,8 +1312,8 @@ GUARDS = [
     Guard(
         "what the undo did before it was cut off is counted as restored",
         "undo/ops.py",
-        "            earlier = len(recorder.done_earlier(RESTORE))\n",
-        "            earlier = 0\n",
+        "            earlier = {track.place for track in recorder.done_earlier(RESTORE)}\n",
+        "            earlier = set()\n",
         "storms/test_undone.py -k unheard",
     ),
     Guard(
@@ -2690,6 +2690,13 @@ GUARDS = [
         "            **say_what_is_asked_singly(context, checked.learned.singly - known),\n",
         "",
         "storms/test_writes.py -k can_not_be_read_in_time",
+    ),
+    Guard(
+        "what an attempt of the undo restored is no change of somebody else's, and hides none",
+        "undo/ops.py",
+        "changed=len({*found.changed} - earlier)",
+        "changed=max(len(found.changed) - len(earlier), 0)",
+        "storms/test_undone.py -k hides_none",
     ),
     Guard(
         "a track is judged by all those that were looked at with it",

@@ -298,6 +298,22 @@ def test_what_a_killed_run_never_confirmed_and_somebody_has_changed_since_is_cou
     assert (undone["marked"], undone["restored"], undone["changed"]) == (3, 2, 1)
 
 
+def test_what_an_attempt_of_the_undo_restored_hides_none_that_somebody_has_changed(
+    library: Library, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "evidence"
+    ghosts = [library.add_ghost() for _ in range(4)]
+    kill(library, evidence=str(folder), death="between commit and confirmation")
+    library.execute("UPDATE tracks SET title = 'edited', updated_at = now() WHERE id = :id", id=ghosts[0])
+    for ghost in ghosts:
+        library.write(library.row(ghost)["file_path"])
+    (killed,) = [path.name for path in folder.iterdir()]
+    monkeypatch.setattr(pace, "WRITTEN_AT_ONCE", 1)
+    Moment("before the last write", Tracks, "restore", call=3).arrange(monkeypatch, lambda: library.execute(CUT))
+    undone = undo(library, instance, killed, folder)
+    assert (undone["marked"], undone["restored"], undone["changed"]) == (4, 3, 1)
+
+
 def test_what_is_refused_again_by_another_attempt_of_the_undo_is_listed_once(
     make_library: Callable[[Schema], Library], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

