@@ -64,9 +64,9 @@ class Recorder:
 
         `messages` gives the message that each row gets. What isn't ready to be committed at `until`, by the monotonic
         clock, or takes a statement too long, is taken back, and `pace` says what becomes of it: `looked_at` rows were
-        looked at for it, which may be more. Raises
-        ConfigurationError for evidence that can't be written, RunEndedError, TooSlowError, and what the database
-        raises: then the plan is all that is left, unless it is sure that nothing came of it.
+        looked at for it, which may be more. Raises ConfigurationError for evidence that can't be written,
+        RunEndedError, TooSlowError, and what the database raises: then the plan is all that is left, unless it is sure
+        that nothing came of it.
         """
         return self._listed(self._written(kind, rows, messages, change, until, looked_at))
 

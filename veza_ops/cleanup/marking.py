@@ -87,8 +87,8 @@ class Marking:
     def _too_late(self, part: Checked, looked_at: int) -> Written:
         """What becomes of a part whose looks alone took too long.
 
-        If it was one row, those folders on the way to its file that took the time can't be read in time, and aren't any
-        more: one took half of its share at least, unless it wasn't they that took most of it.
+        If it was one row, the folders on the way to its file that took the time aren't read any more. If they took most
+        of it, one at least took half of its share.
         """
         tracks = tuple(track for track, _ in part.missing)
         folders = self.files.on_the_way(track.file_path for track in tracks) if looked_at == 1 else set()

@@ -213,14 +213,8 @@ class Files:
                 else:
                     looks[number] = unverifiable(f"{quoted(path)} leads elsewhere as written, and nobody knows where")
         for (number, path), way in self._lookers.run(lambda task, _: _way_up(task[1]), dotted):
-            if (
-                not path
-                or way is None
-                or any(look.verdict is Verdict.UNVERIFIABLE for look in way)
-                or way[-1] == PRESENT
-            ):
-                written = quoted(path or paths[number])
-                looks[number] = unverifiable(f"{written} leads elsewhere as written, and something may be there")
+            if way is None or any(look.verdict is Verdict.UNVERIFIABLE for look in way) or way[-1] == PRESENT:
+                looks[number] = unverifiable(f"{quoted(path)} leads elsewhere as written, and something may be there")
 
     @property
     def _no_answer(self) -> str:
