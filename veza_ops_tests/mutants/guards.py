@@ -2615,6 +2615,20 @@ GUARDS = [
         f"{ODD} -k costs_no_other_key",
     ),
     Guard(
+        "an unfinished upload with a slash in front is as old as it is listed",
+        "storage/objects.py",
+        "        if name in self._hidden:",
+        "        if name in ():",
+        f"{ODD} -k unfinished_upload_with_a_slash",
+    ),
+    Guard(
+        "it is known how long a folder took",
+        "storage/reading.py",
+        "        found.seconds = beat.seconds\n",
+        "",
+        "storage/test_search.py -k how_long_a_folder_took",
+    ),
+    Guard(
         "of many keys with a slash in front any may be meant",
         "storage/objects.py",
         "            if len(self._hidden) >= PAGE:\n",

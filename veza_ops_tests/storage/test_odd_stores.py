@@ -342,6 +342,12 @@ def test_a_key_with_a_slash_in_front_costs_no_other_key(faulty: FaultyStore, *, 
     assert said("s3://veza/tracks/Song.flac", again=again)[0] == "unverifiable"
 
 
+def test_an_unfinished_upload_with_a_slash_in_front_is_under_way(faulty: FaultyStore) -> None:
+    faulty.buckets["veza"]["/tracks/9.flac.part"] = b"mus"
+    assert "'s3://veza//tracks/9.flac.part' has just been written to" in said("s3://veza/tracks/9.flac")[1]
+    assert said("s3://veza/tracks/ghost.flac")[0] == "missing"
+
+
 def test_many_keys_with_a_slash_in_front_may_be_any(faulty: FaultyStore) -> None:
     faulty.buckets["veza"].update({f"/tracks/{number}.flac": b"music" for number in range(PAGE)})
     assert said(GHOST)[0] == "unverifiable"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from veza_ops.storage import disk, search
+from veza_ops.storage.disk import OpenFolder
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Verdict
@@ -94,6 +95,20 @@ def test_a_folder_that_was_too_slow_is_not_read_again(root: Path, on_listing: On
         "unverifiable",
         "missing",
     ]
+
+
+def test_how_long_a_folder_took_is_known(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = OpenFolder.__iter__
+
+    def read(folder: OpenFolder) -> Any:
+        if folder.path.endswith("album"):
+            time.sleep(0.2)
+        return real(folder)
+
+    monkeypatch.setattr(OpenFolder, "__iter__", read)
+    seconds: dict[str, float] = {}
+    Files(Layout(str(root))).search(["album/none.flac"], seconds=seconds)
+    assert seconds[str(root / "album")] >= 0.2
 
 
 def test_below_a_folder_that_is_asked_singly_folders_are_read(root: Path) -> None:
