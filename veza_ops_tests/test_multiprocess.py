@@ -24,7 +24,7 @@ def test_batches_run_side_by_side_in_processes_of_their_own_and_the_counts_are_r
     config = run_config(library, ops={"find_stale_tracks": {"batch_size": 6}})
     home = tmp_path / "home"
     home.mkdir()
-    config["execution"] = {"config": {"multiprocess": {"max_concurrent": 2}}}
+    config["execution"] = {"config": {"multiprocess": {"max_concurrent": 2, "start_method": {"forkserver": {}}}}}
     with (
         dg.DagsterInstance.local_temp(str(home)) as instance,
         dg.execute_job(dg.reconstructable(cleanup_job), instance, run_config=config) as result,

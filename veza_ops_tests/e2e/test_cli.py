@@ -101,17 +101,6 @@ def test_a_wrong_number_is_one_plain_message_and_keeps_no_cleanup_from_its_work(
     assert library.status(ghost) == "failed"
 
 
-def test_run_config_chooses_several_processes(ready: Shell, library: Library, tmp_path: Path) -> None:
-    ghost = library.add_ghost()
-    config = tmp_path / "run.yaml"
-    config.write_text(json.dumps({"execution": {"config": {"multiprocess": {"max_concurrent": 2}}}}))
-    code, output = ready.run(*EXECUTE, "-c", str(config))
-    assert code == 0, output
-    assert library.status(ghost) == "failed"
-    pids = set(re.findall(r" - (\d+) - \S+ - STEP_START", output))
-    assert len(pids) == 4, "a process for each step"
-
-
 def test_dg_launch_does_the_same(ready: Shell, library: Library) -> None:
     ghost = library.add_ghost()
     code, output = ready.run("dg", "launch", "--job", JOB)

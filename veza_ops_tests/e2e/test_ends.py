@@ -33,6 +33,12 @@ PATIENT = {"database": {"config": {"lock_timeout_seconds": 300, "statement_timeo
 
 UNDO = "restore_orphan_tracks"
 
+EXECUTORS: dict[str, dict[str, Any]] = {
+    "in_process": {"in_process": {}},
+    "multiprocess": {"multiprocess": {}},
+    "forked": {"multiprocess": {"start_method": {"forkserver": {}}}},
+}
+
 
 def test_no_step_is_tried_again_by_a_policy_of_its_own() -> None:
     """Dagster would follow it also when somebody ends the run."""
@@ -82,20 +88,30 @@ def config_of(job: str, executor: str = "in_process") -> dict[str, Any]:
         JOB: {"find_stale_tracks": {"config": {"batch_size": 1}}},
         UNDO: {"find_marked_tracks": {"config": {"batch_size": 1}}, "restore_tracks": {"config": {"dry_run": False}}},
     }
-    return {"ops": ops[job], "resources": PATIENT, "execution": {"config": {executor: {}}}}
+    return {"ops": ops[job], "resources": PATIENT, "execution": {"config": EXECUTORS[executor]}}
 
 
 def to_be_changed(job: str, library: Library, instance: dg.DagsterInstance) -> None:
     """What the job changes unless it is ended."""
-    ghosts = [library.add_ghost() for _ in range(3)]
+    ghosts = [library.add_ghost() for _ in range(2)]
     if job == UNDO:
         assert run_job(library, instance).success
         for ghost in ghosts:
             library.write(library.row(ghost)["file_path"])
 
 
-@pytest.mark.parametrize("ends_by", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize(("job", "executor"), [(JOB, "in_process"), (JOB, "multiprocess"), (UNDO, "in_process")])
+@pytest.mark.parametrize(
+    ("job", "executor", "ends_by"),
+    [
+        (JOB, "in_process", signal.SIGTERM),
+        (JOB, "in_process", signal.SIGINT),
+        (JOB, "multiprocess", signal.SIGTERM),
+        (JOB, "forked", signal.SIGTERM),
+        (JOB, "forked", signal.SIGINT),
+        (UNDO, "in_process", signal.SIGTERM),
+        (UNDO, "in_process", signal.SIGINT),
+    ],
+)
 def test_a_signal_ends_the_command(
     deployment: Deployment,
     library: Library,
@@ -139,14 +155,22 @@ main()
 and tells it nothing."""
 
 
-@pytest.mark.parametrize(("job", "step"), [(JOB, "mark_orphans_failed"), (UNDO, "restore_tracks")])
+@pytest.mark.parametrize(
+    ("job", "step", "executor"), [(JOB, "mark_orphans_failed", "multiprocess"), (UNDO, "restore_tracks", "forked")]
+)
 def test_a_step_whose_process_starts_after_the_end_does_nothing(
-    deployment: Deployment, library: Library, instance: dg.DagsterInstance, tmp_path: Path, job: str, step: str
+    deployment: Deployment,
+    library: Library,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    job: str,
+    step: str,
+    executor: str,
 ) -> None:
     to_be_changed(job, library, instance)
     before = library.rows()
     config = tmp_path / "run.json"
-    config.write_text(json.dumps(config_of(job, "multiprocess")))
+    config.write_text(json.dumps(config_of(job, executor)))
     script = ENDED_WHILE_IT_STARTS_A_STEP.format(step=step)
     execute = ("job", "execute", "-m", "veza_ops.definitions", "-j", job, "-c", str(config))
     with held(library):
