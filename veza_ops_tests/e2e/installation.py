@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -58,6 +59,7 @@ class Users:
         return cls(first, first + 1, first + 2)
 
 
+@cache
 def why_no_users() -> str | None:
     """Why no process can be started as another user here, if so."""
     if os.geteuid() != 0:
@@ -91,9 +93,8 @@ def _shut() -> list[Path]:
     return sorted(folder for folder in above if not folder.stat().st_mode & 0o001)
 
 
-NO_USERS = why_no_users()
-
-needs_users = pytest.mark.skipif(NO_USERS is not None, reason=str(NO_USERS))
+needs_users = pytest.mark.usefixtures("users_can_be_had")
+"""It takes a second to find out, which is for those to spend who run such a test."""
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ from veza_ops_tests.e2e.deployment import (
 )
 from veza_ops_tests.e2e.installation import (
     DEPLOY,
-    NO_USERS,
     Installation,
     Users,
     check,
     folder_for_all,
     install,
     needs_users,
+    why_no_users,
 )
 from veza_ops_tests.e2e.proxy import Site, needs_nginx, open_proxy
 from veza_ops_tests.library import Library, Schema, counts, run_job
@@ -94,10 +94,10 @@ def production(server: PostgresServer, library: Library, monkeypatch: pytest.Mon
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", f"postgresql+psycopg2://dagster@/dagster?host={host}")
     databases = {"dagster": "dagster", "veza": library.database, "host": host}
     # The server's socket is in its own folder, which it wants shut only when it starts.
-    if not NO_USERS:
+    if not why_no_users():
         Path(host).chmod(0o711)
     try:
-        with install(databases, library.root, None if NO_USERS else Users.new()) as installation:
+        with install(databases, library.root, None if why_no_users() else Users.new()) as installation:
             yield installation
     finally:
         server.psql("DROP DATABASE dagster WITH (FORCE);")
