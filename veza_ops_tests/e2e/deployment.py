@@ -44,8 +44,9 @@ def command(name: str) -> str:
 
 
 def clone(folder: Path) -> Path:
-    """A fresh clone in `folder`, as far as Dagster reads it."""
-    shutil.copytree(ROOT / "veza_ops", folder / "veza_ops", ignore=shutil.ignore_patterns("__pycache__"))
+    """A fresh clone in `folder`, as far as Dagster reads it. It is compiled already, which each process would do."""
+    being_written = shutil.ignore_patterns("*.pyc.*")
+    shutil.copytree(ROOT / "veza_ops", folder / "veza_ops", ignore=being_written)
     for name in ("dagster.yaml", "workspace.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
     return folder

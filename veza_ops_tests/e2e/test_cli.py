@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import sqlalchemy as sa
 from veza_ops.steps import NOT_CONFIGURED
 from veza_ops_tests.e2e.deployment import JOB, Deployment, clone, free_port, wait_for, webserver_answers
 from veza_ops_tests.e2e.shell import SECRET, Shell, with_secret
-from veza_ops_tests.library import Library, Schema
+from veza_ops_tests.library import Library
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -141,10 +140,9 @@ def test_the_webserver_answers(deployment: Deployment, *, home: bool) -> None:
     ("url", "named"),
     [
         (f"not an address {SECRET}", "is not an address"),
-        (f"mysql://veza:{SECRET}@localhost/veza", "speaks PostgreSQL only"),
         (f"postgresql://veza:{SECRET}@127.0.0.1:{{port}}/veza", "Check that the server runs"),
     ],
-    ids=["no address", "another kind of database", "the server is down"],
+    ids=["no address", "the server is down"],
 )
 def test_a_wrong_address_is_named(shell: Shell, tmp_path: Path, url: str, named: str) -> None:
     shell.environment |= {"VEZA_DATABASE_URL": url.format(port=free_port()), "VEZA_STORAGE_ROOT": str(tmp_path)}
@@ -155,28 +153,20 @@ def test_a_wrong_address_is_named(shell: Shell, tmp_path: Path, url: str, named:
 
 
 @pytest.mark.parametrize(
-    ("schema", "statement", "named"),
+    ("statement", "named"),
     [
-        (Schema(), "ALTER TABLE tracks RENAME TO songs", "There is no table public.tracks"),
-        (Schema(), "ALTER TABLE tracks RENAME status_message TO note", "column status_message is missing"),
-        (
-            Schema(status="track_status"),
-            "ALTER TYPE track_status RENAME VALUE 'failed' TO 'broken'",
-            "column status is the enum track_status, which has no value 'failed'",
-        ),
-        (Schema(), "ALTER DATABASE {database} SET default_transaction_read_only = on", "takes no writes"),
+        ("ALTER TABLE tracks RENAME TO songs", "There is no table public.tracks"),
+        ("ALTER DATABASE {database} SET default_transaction_read_only = on", "takes no writes"),
     ],
-    ids=["no table", "no column", "no such status", "read only"],
+    ids=["no table", "read only"],
 )
 def test_a_database_that_can_not_be_cleaned_is_named_and_not_changed(
-    shell: Shell, make_library: Callable[[Schema], Library], schema: Schema, statement: str, named: str
+    ready: Shell, library: Library, statement: str, named: str
 ) -> None:
-    library = make_library(schema)
     library.add_ghost()
     library.execute(statement.format(database=library.database))
     before = dump(library)
-    shell.use(library.url, library.root)
-    code, output = shell.run(*EXECUTE)
+    code, output = ready.run(*EXECUTE)
     assert code != 0
     (error,) = errors(output)
     assert named in error

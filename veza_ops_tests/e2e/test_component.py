@@ -19,7 +19,7 @@ type: veza_ops.component.VezaOps
 attributes:
   schedule: {cron: "*/30 * * * *"}
   age_threshold_minutes: 90
-  executor: {multiprocess: {max_concurrent: 2}}
+  executor: {multiprocess: {max_concurrent: 2, start_method: {forkserver: {}}}}
   database:
     url: {env: THEIR_DATABASE}
   storage:
