@@ -27,12 +27,9 @@ class _Runs(InMemoryRunStorage):
         self._done = done
 
     def dispose(self) -> None:
-        _empty(self._held_conn, RunStorageSqlMetadata)
+        _empty(self._engine, RunStorageSqlMetadata)
         self._instance_weakref = None
         self._done(self)
-
-    def close(self) -> None:
-        super().dispose()
 
 
 class _Events(InMemoryEventLogStorage):
@@ -43,18 +40,16 @@ class _Events(InMemoryEventLogStorage):
         self._done = done
 
     def dispose(self) -> None:
-        _empty(self._held_conn, SqlEventLogStorageMetadata)
+        _empty(self._engine, SqlEventLogStorageMetadata)
         self._instance_weakref = None
         self._handlers.clear()
         self._storage_id = 0
         self._done(self)
 
-    def close(self) -> None:
-        super().dispose()  # type: ignore[no-untyped-call]  # Dagster's
 
-
-def _empty(connection: sa.Connection, tables: sa.MetaData) -> None:
-    with connection.begin():
+def _empty(engine: sa.Engine, tables: sa.MetaData) -> None:
+    """In a connection of its own: that which the storage holds is that of the thread which made it."""
+    with engine.begin() as connection:
         for table in reversed(tables.sorted_tables):
             connection.execute(table.delete())
 
@@ -82,5 +77,3 @@ def made_once() -> Iterator[None]:
         everywhere.setattr("dagster._core.storage.runs.InMemoryRunStorage", partial(take, _Runs))
         everywhere.setattr("dagster._core.storage.event_log.InMemoryEventLogStorage", partial(take, _Events))
         yield
-        for each in (storage for storages in kept.values() for storage in storages):
-            each.close()
