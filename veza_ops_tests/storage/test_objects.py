@@ -1,6 +1,5 @@
 """Tracks in buckets are looked for as carefully as on disk: against a real store, and one that answers wrongly."""
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from botocore.exceptions import ClientError
 from obstore.exceptions import BaseError
 
 from demo.store import Store
+from veza_ops.bounds import Beat
 from veza_ops.storage import keys, objects
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
@@ -215,17 +215,16 @@ def test_a_prefix_that_takes_too_long_to_be_listed_is_asked_for_spellings(
 ) -> None:
     store.put_many(bucket, ["tracks/my song.flac", *(f"tracks/{number}" for number in range(50))])
     monkeypatch.setattr(objects, "PAGE", 1)
-    pages, pause = objects.Objects.pages, threading.Event()
+    answered = Beat.__call__
 
-    def slow(*args: Any) -> Iterator[Any]:
-        for page in pages(*args):
-            pause.wait(0.2)
-            yield page
+    def answered_late(beat: Beat) -> None:
+        answered(beat)
+        beat.began -= 12  # seconds that each page takes
 
-    monkeypatch.setattr(objects.Objects, "pages", slow)
+    monkeypatch.setattr(Beat, "__call__", answered_late)
     singly: set[str] = set()
     wanted = [f"s3://{bucket}/tracks/{name}" for name in ("my%20song.flac", "ghost.flac")]
-    found = Files(Layout(), look_timeout_seconds=5).search(wanted, singly=singly)
+    found = Files(Layout()).search(wanted, singly=singly)
     assert [each.verdict.value for each in found] == ["unverifiable", "missing"]
     assert singly == {f"s3://{bucket}/tracks"}
 
