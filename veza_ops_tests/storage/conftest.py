@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pytest
 
+from veza_ops.bounds import Beat
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 
@@ -24,6 +25,18 @@ def root(tmp_path: Path) -> Path:
     (folder / "album").mkdir(parents=True)
     (folder / "album" / "song.flac").write_bytes(b"music")
     return folder
+
+
+@pytest.fixture
+def late_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few answers of storage take longer than a look may, by the clock of the look alone: nobody waits for them."""
+    answered = Beat.__call__
+
+    def answered_late(beat: Beat) -> None:
+        answered(beat)
+        beat.began -= 12  # seconds
+
+    monkeypatch.setattr(Beat, "__call__", answered_late)
 
 
 def verdict(root: Path | str, file_path: str | None, path_map: dict[str, str] | None = None) -> Verdict:

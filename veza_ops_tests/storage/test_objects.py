@@ -11,7 +11,6 @@ from botocore.exceptions import ClientError
 from obstore.exceptions import BaseError
 
 from demo.store import Store
-from veza_ops.bounds import Beat
 from veza_ops.storage import keys, objects
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
@@ -209,19 +208,12 @@ def test_where_whole_pages_are_below_one_prefix_the_rest_of_it_is_skipped(
     assert len(asked) < 20
 
 
-@pytest.mark.usefixtures("aws")
+@pytest.mark.usefixtures("aws", "late_answers")
 def test_a_prefix_that_takes_too_long_to_be_listed_is_asked_for_spellings(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put_many(bucket, ["tracks/my song.flac", *(f"tracks/{number}" for number in range(50))])
     monkeypatch.setattr(objects, "PAGE", 1)
-    answered = Beat.__call__
-
-    def answered_late(beat: Beat) -> None:
-        answered(beat)
-        beat.began -= 12  # seconds that each page takes
-
-    monkeypatch.setattr(Beat, "__call__", answered_late)
     singly: set[str] = set()
     wanted = [f"s3://{bucket}/tracks/{name}" for name in ("my%20song.flac", "ghost.flac")]
     found = Files(Layout()).search(wanted, singly=singly)
