@@ -520,7 +520,7 @@ def test_without_a_store_nothing_is_changed(scene: Scene, front: Front, address:
 def test_a_store_that_stops_before_the_confirmation_leaves_the_plan_to_undo_by(
     scene: Scene, front: Front, address: str
 ) -> None:
-    kept = {"folder": address, "timeout_seconds": 1}
+    kept = {"folder": address, "timeout_seconds": 6}
 
     def stops(_: str) -> Answer:
         return (0, "") if front.asked.count("PUT") > 1 else None
