@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from demo.pipeline import free_port
+from veza_ops_tests.e2e.deployment import those
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,11 +73,11 @@ def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_fails_the_g
     demo = start()
     wait_for_line(demo, "Running")
     me = psutil.Process(demo.pid)
-    while not (cleanup := [each for each in me.children() if "dagster" in each.cmdline()]):
+    while not (cleanup := those(me.children(), lambda each: "dagster" in each.cmdline())):
         time.sleep(0.05)
     database = sa.make_url(cleanup[0].environ()["VEZA_DATABASE_URL"]).query["host"]
     server = psutil.Process(int(Path(str(database), "postmaster.pid").read_text().split()[0]))
-    store = next(each for each in me.children() if each.name() == "weed")
+    (store,) = those(me.children(), lambda each: each.name() == "weed")
     folder = store.cwd()
     processes = [server, *server.children(), *me.children(recursive=True)]
     demo.send_signal(signal.SIGINT)
@@ -104,7 +105,7 @@ def test_a_served_demo_that_is_interrupted_leaves_nothing_running(start: Start) 
     demo = start("demo.dev", str(port))
     wait_for_line(demo, f"  http://localhost:{port}/runs/")
     processes = psutil.Process(demo.pid).children(recursive=True)
-    assert any("dagster._daemon" in each.cmdline() for each in processes)
+    assert those(processes, lambda each: "dagster._daemon" in each.cmdline())
     demo.send_signal(signal.SIGINT)
     assert "Nothing is left running" in demo.communicate(timeout=120)[0]
     assert [each for each in processes if is_alive(each)] == []

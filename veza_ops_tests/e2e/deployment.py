@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,15 @@ def wait_for(what: str, look: Callable[[], T | None], *, seconds: float) -> T:
             return found
         time.sleep(0.5)
     raise AssertionError(f"{what}: not seen in {seconds:.0f} s")
+
+
+def those(processes: Iterable[psutil.Process], is_one: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+    """Those of `processes` that it is true of. What has ended meanwhile isn't among them."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found += [process] if is_one(process) else []
+    return found
 
 
 @dataclass

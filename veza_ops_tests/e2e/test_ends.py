@@ -22,6 +22,7 @@ from veza_ops_tests.e2e.deployment import (
     Deployment,
     free_port,
     graphql,
+    those,
     wait_for,
     webserver_answers,
 )
@@ -244,7 +245,7 @@ def ended(deployment: Deployment, run_id: str) -> bool | None:
 def processes_of(deployment: Deployment, word: str) -> list[psutil.Process]:
     """The processes of a deployment with a word in their commands."""
     family = psutil.Process(deployment.processes[0].pid).children(recursive=True)
-    return [process for process in family if word in process.cmdline()]
+    return those(family, lambda process: word in process.cmdline())
 
 
 @pytest.mark.parametrize("policy", ["SAFE_TERMINATE", FORCE])

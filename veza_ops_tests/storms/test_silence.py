@@ -5,7 +5,7 @@ Each run is a process of its own, which has to come to its end by itself.
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +103,11 @@ def test_a_signal_ends_a_run_whose_evidence_hangs(scene: Scene, hung_folder: Pat
     process = start(scene.library, evidence={"folder": str(hung_folder), "timeout_seconds": 600})
 
     def hangs() -> bool | None:
-        waits = [(thread / "wchan").read_text() for thread in Path(f"/proc/{process.pid}/task").iterdir()]
-        return any("fuse" in each for each in waits) or None
+        for thread in Path(f"/proc/{process.pid}/task").iterdir():
+            with suppress(OSError):  # it has ended
+                if "fuse" in (thread / "wchan").read_text():
+                    return True
+        return None
 
     wait_for("a thread that hangs in the kernel", hangs, seconds=60)
     process.send_signal(signal.SIGTERM)
