@@ -150,7 +150,9 @@ def test_it_ends_at_once_while_somebody_waits_for_it(monkeypatch: pytest.MonkeyP
         for name, value in faulty.environment.items():
             monkeypatch.setenv(name, value)
         faulty.fault(every, faults.SILENCE)
-        patient = boto3.session.Session().client("s3", config=Config(retries={"total_max_attempts": 1}))
+        patient = boto3.session.Session().client(
+            "s3", config=Config(retries={"total_max_attempts": 1}, read_timeout=600)
+        )
         met: list[Exception] = []
 
         def wait() -> None:
