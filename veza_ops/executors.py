@@ -1,6 +1,8 @@
 """Where the steps of a run are executed: chosen in run config, out of what is installed here."""
 
 import atexit
+import signal
+import sys
 import threading
 from collections.abc import Mapping
 from importlib import import_module
@@ -16,6 +18,9 @@ _MOVING_UP = {"celery": "dagster_celery", "k8s_job": "dagster_k8s"}
 
 _LEAVING_SECONDS = 5
 
+_MOMENT_SECONDS = 0.1
+"""Until then, Python has tidied up."""
+
 
 @atexit.register
 def _leave_no_lock_behind() -> None:
@@ -27,6 +32,23 @@ def _leave_no_lock_behind() -> None:
     for thread in threading.enumerate():
         if thread.name == "termination-handler":
             thread.join(_LEAVING_SECONDS)
+
+
+def _sent_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Send an end once more that Python has dropped, as it does with all that is raised while it tidies up.
+
+    In a finalizer, say, or as a weak reference is let go. The run would go on as if nobody had ended it.
+    """
+    _report(lost)
+    if issubclass(lost.exc_type, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
+        again = threading.Timer(
+            _MOMENT_SECONDS, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        )
+        again.daemon = True
+        again.start()
+
+
+_report, sys.unraisablehook = sys.unraisablehook, _sent_again
 
 
 def installed() -> dict[str, dg.ExecutorDefinition]:

@@ -1,15 +1,19 @@
 """Which executors run config can choose from."""
 
 import multiprocessing
+import signal
 import threading
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from multiprocessing.synchronize import Condition
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.errors import raise_execution_interrupts
 from dagster._utils import start_termination_thread
+from dagster._utils.interrupts import setup_interrupt_handlers
 
 from veza_ops.definitions import defs
 from veza_ops.executors import chosen_in_run_config, installed
@@ -57,6 +61,30 @@ def do_a_step(ends: Any) -> None:
     listens.wait(30)
     done.set()
     ends.set()
+
+
+class Untidy:
+    """Told to end in the middle of its finalizer, where Python drops whatever is raised."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        for _ in range(3):  # where Python looks for signals
+            pass
+
+
+def do_a_step_that_is_ended_untidily() -> None:
+    setup_interrupt_handlers()  # as Dagster's own commands do
+    with suppress(dg.DagsterExecutionInterruptedError), raise_execution_interrupts():
+        Untidy()
+        threading.Event().wait(60)
+        raise AssertionError("nobody ended it")
+
+
+def test_an_end_that_python_drops_ends_the_step_all_the_same() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=do_a_step_that_is_ended_untidily)
+    process.start()
+    process.join(250)
+    assert process.exitcode == 0
 
 
 def test_a_process_that_is_over_keeps_nobody_from_ending_the_run() -> None:

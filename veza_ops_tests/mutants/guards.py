@@ -1777,6 +1777,13 @@ GUARDS = [
         "test_executors.py -k over",
     ),
     Guard(
+        "an end that Python drops is sent once more",
+        "executors.py",
+        "_report, sys.unraisablehook = sys.unraisablehook, _sent_again\n",
+        "_report = sys.unraisablehook\n",
+        "test_executors.py -k drops",
+    ),
+    Guard(
         "a run that was ended stays what it was ended as",
         "steps.py",
         "        raise KeyboardInterrupt(str(error)) from None\n",
