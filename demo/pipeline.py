@@ -73,14 +73,6 @@ def require_free(port: int) -> None:
             raise DemoError(f"Port {port} is taken. Choose another: PORT={port + 1}") from None
 
 
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Pipeline:
     """veza-ops at work on one Veza, with all that is Dagster's under `folder`."""
 
@@ -166,8 +158,8 @@ class WebUI:
     def answers(self) -> bool:
         """Whether it is up."""
         try:
-            return requests.get(f"{self.url}/server_info", timeout=10).ok
-        except requests.ConnectionError:
+            return requests.get(f"{self.url}/server_info", timeout=60).ok
+        except requests.RequestException:
             return False
 
     def launch(self, job: str = JOB) -> str:

@@ -9,7 +9,8 @@ from selenium.webdriver.common.by import By
 from demo.__main__ import told
 from demo.browser import CHROMEDRIVER, CHROMIUM, Browser
 from demo.dev import ui
-from demo.pipeline import JOB, PROJECT, DemoError, free_port
+from demo.pipeline import JOB, PROJECT, DemoError
+from demo.ports import free_port
 
 IMAGES = PROJECT / "docs" / "images"
 

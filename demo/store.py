@@ -78,6 +78,7 @@ class Store:
             except ChildProcessError:
                 if attempt == ATTEMPTS:
                     raise
+                time.sleep(1 if self.ports else 0)  # others of this machine may have one of those for a moment
             else:
                 return
 

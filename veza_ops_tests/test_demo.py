@@ -14,12 +14,12 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from demo.pipeline import free_port
+from demo.ports import free_port
 from veza_ops_tests.e2e.deployment import those
 
 ROOT = Path(__file__).parent.parent
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 class Start(Protocol):
@@ -87,7 +87,7 @@ def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_fails_the_g
     assert not Path(str(database)).exists()
     assert not Path(folder).exists()
 
-    said, _ = start().communicate(timeout=240)
+    said, _ = start().communicate(timeout=600)
     assert said.count("processing -> failed") == 5, said
     assert "Slow Burn       3 h      processing             left alone: its file is there" in said
     assert "Cloud Nine      8 h      processing -> failed   marked failed: a ghost" in said

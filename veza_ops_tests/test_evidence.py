@@ -135,7 +135,7 @@ def test_what_is_written_slowly_is_waited_for(evidence: Evidence, released: thre
             released.wait(0.5)
             yield change(str(number))
 
-    slow = Evidence(evidence.folder, "slow", 2)
+    slow = Evidence(evidence.folder, "slow", 2.5)
     assert len(list(slow.rows(slow.write(MARKED, 0, rows())))) == 6
 
 

@@ -60,7 +60,7 @@ def address(bucket: str) -> str:
 @pytest.fixture
 def evidence(address: str) -> Evidence:
     """The evidence of a run."""
-    return Evidence(lasting(address), "run", 5)
+    return Evidence(lasting(address), "run")
 
 
 def rows(evidence: Evidence, kind: str = MARKED) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ def test_what_other_processes_wrote_at_once_is_there_as_soon_as_they_say_so(addr
     evidence = Evidence(lasting(address), "run")
     assert rows(evidence) == []
     steps = [subprocess.Popen([sys.executable, "-c", write, address, name]) for name in "ab"]
-    assert [step.wait(60) for step in steps] == [0, 0]
+    assert [step.wait(240) for step in steps] == [0, 0]
     assert sorted(row["id"] for row in rows(evidence)) == ["a", "b"]
 
 
@@ -175,7 +175,7 @@ def test_what_could_not_be_written_whole_leaves_nothing_behind(evidence: Evidenc
 @pytest.mark.parametrize("length", [0, 12])
 def test_a_file_of_which_the_store_gives_a_part_is_not_taken_for_the_whole(faulty: FaultyStore, length: int) -> None:
     """As where a page of somebody else's answers the question how long it is."""
-    evidence = Evidence(lasting("s3://veza/evidence"), "run", 5)
+    evidence = Evidence(lasting("s3://veza/evidence"), "run")
     path = evidence.write(MARKED, 0, [{"id": 1}, {"id": 2}])
     assert len(list(read(str(path)))) == 2
     page = store_faults.Answer(200, {"Content-Type": "text/html"}, b"x" * length)
@@ -245,7 +245,7 @@ def test_an_endpoint_that_is_none_is_named_without_showing_it(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     with pytest.raises(ConfigurationError, match=r"AWS_ENDPOINT_URL is no address.*evidence\.folder") as caught:
-        Evidence(lasting(f"s3://{bucket}"), "run", 5).write(MARKED, 0, [change("a")])
+        Evidence(lasting(f"s3://{bucket}"), "run").write(MARKED, 0, [change("a")])
     assert endpoint not in str(caught.value)
 
 
@@ -262,7 +262,7 @@ def test_no_login_at_all_is_named_once_the_machine_has_none_either(
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(ConfigurationError, match="no login is set: give AWS_ACCESS_KEY_ID"):
-        Evidence(lasting(f"s3://{bucket}/evidence"), "run", 1).write(MARKED, 0, [change("a")])
+        Evidence(lasting(f"s3://{bucket}/evidence"), "run", 3).write(MARKED, 0, [change("a")])
 
 
 # -- trouble --------------------------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ TROUBLE = {
 @pytest.mark.parametrize("words", TROUBLE)
 def test_an_error_says_what_to_mend_and_shows_no_secret(front: Front, address: str, words: str) -> None:
     front.answer = lambda _: TROUBLE[words]
-    evidence = Evidence(lasting(address), "run", 1)
+    evidence = Evidence(lasting(address), "run", 3)
     for ask in (
         lambda: evidence.write(MARKED, 0, [change("a")]),
         lambda: evidence.files(MARKED),
@@ -362,7 +362,7 @@ def test_an_error_says_what_to_mend_and_shows_no_secret(front: Front, address: s
 
 
 def test_what_a_store_says_to_whoever_reads_is_not_shown(front: Front, address: str) -> None:
-    evidence = Evidence(lasting(address), "run", 5)
+    evidence = Evidence(lasting(address), "run")
     path = evidence.write(MARKED, 0, [change("a")])
     front.answer = lambda method: (403, "AccessDenied") if method == "GET" else None
     with pytest.raises(ConfigurationError, match=r"can't be read: access is denied") as caught:
@@ -373,7 +373,7 @@ def test_what_a_store_says_to_whoever_reads_is_not_shown(front: Front, address: 
 
 def test_a_wrong_key_is_named_and_not_shown(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    evidence = Evidence(lasting(address), "run", 5)
+    evidence = Evidence(lasting(address), "run")
     for ask in (lambda: evidence.write(MARKED, 0, [change("a")]), lambda: evidence.files(MARKED)):
         with pytest.raises(ConfigurationError, match=r"access is denied .*: check AWS_ACCESS_KEY_ID") as caught:
             ask()
@@ -384,21 +384,22 @@ def test_what_the_environment_says_of_a_proxy_holds(evidence: Evidence, monkeypa
     evidence.write(MARKED, 0, [change("a")])
     monkeypatch.setenv("AWS_PROXY_URL", "http://127.0.0.1:1")
     with pytest.raises(ConfigurationError, match="doesn't answer"):
-        Evidence(evidence.folder, "run", 1).write(MARKED, 0, [change("b")])
+        Evidence(evidence.folder, "run", 3).write(MARKED, 0, [change("b")])
 
 
 def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
-    evidence = Evidence(lasting(f"s3://{bucket}-of-nobody/evidence"), "run", 5)
+    evidence = Evidence(lasting(f"s3://{bucket}-of-nobody/evidence"), "run")
     for ask in (lambda: evidence.write(MARKED, 0, [change("a")]), evidence.required):
         with pytest.raises(ConfigurationError, match=rf"{bucket}-of-nobody.*there is no bucket"):
             ask()
 
 
 def test_a_login_that_may_only_read_is_told_what_it_lacks(
-    evidence: Evidence, store: Store, monkeypatch: pytest.MonkeyPatch
+    address: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in store.environment("reader").items():
         monkeypatch.setenv(name, value)
+    evidence = Evidence(lasting(address), "run")
     assert evidence.files(MARKED) == []
     with pytest.raises(ConfigurationError, match=r"access is denied.* let them list, get, put and delete"):
         evidence.write(MARKED, 0, [change("a")])
@@ -419,7 +420,7 @@ def test_a_store_that_says_nothing_is_given_up_in_time(front: Front, address: st
 
 
 def test_a_store_that_is_back_in_a_moment_is_asked_again(front: Front, address: str) -> None:
-    evidence = Evidence(lasting(address), "run", 5)
+    evidence = Evidence(lasting(address), "run")
     front.answer = lambda _: (503, "SlowDown") if len(front.asked) < 3 else None
     evidence.write(MARKED, 0, [change("a")])
     assert front.asked == ["PUT"] * 3
@@ -428,7 +429,7 @@ def test_a_store_that_is_back_in_a_moment_is_asked_again(front: Front, address: 
 
 def test_a_write_whose_answer_was_lost_leaves_one_file(front: Front, address: str) -> None:
     """It is sent once more, over itself."""
-    evidence = Evidence(lasting(address), "run", 5)
+    evidence = Evidence(lasting(address), "run")
     front.loses = lambda _: len(front.asked) == 1
     evidence.write(MARKED, 0, [change("a")])
     assert front.asked == ["PUT"] * 2
@@ -439,17 +440,20 @@ def test_what_was_given_up_is_removed_when_it_comes_to_its_end_after_all(
     evidence: Evidence, monkeypatch: pytest.MonkeyPatch, released: threading.Event
 ) -> None:
     threads: list[threading.Thread] = []
+    is_there = threading.Event()
     real = obstore.put
 
     def slow(*args: Any, **how: Any) -> object:
         threads.append(threading.current_thread())
         done = real(*args, **how)
+        is_there.set()
         released.wait()
         return done
 
     monkeypatch.setattr(obstore, "put", slow)
     with pytest.raises(ConfigurationError, match="no answer"):
-        Evidence(evidence.folder, "run", 1).write(MARKED, 0, [change("a")])
+        Evidence(evidence.folder, "run", 6).write(MARKED, 0, [change("a")])
+    assert is_there.wait(60)
     assert len(evidence.files(MARKED)) == 1
     released.set()
     threads[0].join()
@@ -508,7 +512,7 @@ def test_the_evidence_of_an_old_run_is_removed_from_the_bucket(scene: Scene, add
 
 def test_without_a_store_nothing_is_changed(scene: Scene, front: Front, address: str) -> None:
     front.answer = lambda command: (0, "") if command == "PUT" else None
-    result = scene.run(evidence={"folder": address, "timeout_seconds": 1})
+    result = scene.run(evidence={"folder": address, "timeout_seconds": 6})
     scene.assert_refused(result, "evidence", address, "the store doesn't answer", "nothing is changed")
     front.answer = lambda _: None
     scene.assert_next_run_finishes(evidence={"folder": address})
@@ -517,7 +521,7 @@ def test_without_a_store_nothing_is_changed(scene: Scene, front: Front, address:
 def test_a_store_that_stops_before_the_confirmation_leaves_the_plan_to_undo_by(
     scene: Scene, front: Front, address: str
 ) -> None:
-    kept = {"folder": address, "timeout_seconds": 6}
+    kept = {"folder": address, "timeout_seconds": 15}
 
     def stops(_: str) -> Answer:
         return (0, "") if front.asked.count("PUT") > 1 else None

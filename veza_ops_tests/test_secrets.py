@@ -14,6 +14,7 @@ from veza_ops.definitions import build_defs
 from veza_ops.steps import plain_failures
 from veza_ops.text import brief, has_login, hidden, keep_secret, quoted, reveal, shown
 from veza_ops_tests.library import Library, counts, failure, run_config, run_job
+from veza_ops_tests.paths import same_every_time
 
 WORD = "s3cr3t-w0rd"
 ADDRESS = f"postgresql://veza:{WORD}@db.example/veza"
@@ -295,6 +296,7 @@ def test_a_table_that_is_there_is_no_secret_and_keeps_its_words_readable(
     assert "newest playable tracks can be seen" in failure(result)
 
 
+@same_every_time
 @given(text=st.text(st.sampled_from(":/@ asf3?="), max_size=30))
 @example("s3:///")
 @example("https://")

@@ -1,7 +1,6 @@
 """How the sensor goes through the runs of an instance: past those of others, in time, none left out, and never back."""
 
 import json
-import time
 from typing import Any
 
 import dagster as dg
@@ -311,13 +310,11 @@ def test_a_run_that_somebody_ended_ends_no_trouble(
 
 
 def test_a_run_that_is_gone_holds_nothing_up(instance: dg.DagsterInstance, channel: Receiver, watch: Watch) -> None:
-    began = time.monotonic()
     finish(instance, ours=True)
     instance.run_storage.delete_run(instance.get_runs()[0].run_id)
     finish(instance, ours=True)
     watch.look(channel.url)
     assert channel.titles == [FAILED]
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(("location", "told"), [(None, True), ("elsewhere", False)])

@@ -11,11 +11,14 @@ pytest.importorskip("selenium", reason="the browser test needs selenium: pip ins
 from selenium.webdriver.common.by import By
 
 from demo.browser import CHROMEDRIVER, CHROMIUM, Browser
-from demo.pipeline import JOB, Pipeline, WebUI, free_port
+from demo.pipeline import JOB, Pipeline, WebUI
+from demo.ports import free_port
 from demo.veza import Fate, Song, Veza
+from veza_ops_tests.e2e.deployment import let_the_hour_strike
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="chromium or chromedriver is not installed"),
 ]
@@ -34,6 +37,7 @@ def veza(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veza]:
 
 @pytest.fixture(scope="module")
 def web(veza: Veza, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUI]:
+    let_the_hour_strike()
     with Pipeline(tmp_path_factory.mktemp("pipeline"), veza).served(free_port()) as web:
         web.finished_on_load()
         yield web
@@ -70,6 +74,7 @@ def test_the_run_page_shows_the_counts_and_the_orphans_in_a_table(browser: Brows
 def test_the_launchpad_shows_the_default_config_and_launches_a_dry_run(
     browser: Browser, web: WebUI, veza: Veza
 ) -> None:
+    let_the_hour_strike()
     veza.upload([Song("Second Ghost", timedelta(hours=2), Fate.KILLED)])
     browser.open(f"/locations/veza_ops/jobs/{JOB}/playground")
     browser.read("All defaults expanded")

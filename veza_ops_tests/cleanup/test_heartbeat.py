@@ -182,7 +182,7 @@ def test_what_the_service_answers_ends_no_run(
 def test_a_service_that_is_down_or_that_drips_ends_no_run_and_is_not_waited_for(
     library: Library, service: Receiver, cleanups: Cleanups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "SECONDS", 1.5)
+    monkeypatch.setattr(heartbeat, "SECONDS", 2.5)
     service.is_dripping = True
     assert cleanups.run(library) == ["The heartbeat wasn't taken: TimeoutError"]
     for place in ("127.0.0.1:1", f"{SECRET}.invalid", "[broken", f"{SECRET}@"):

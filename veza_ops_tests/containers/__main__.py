@@ -23,10 +23,11 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
+from demo.ports import free_port
 from veza_ops_tests.conftest import new_server
 from veza_ops_tests.containers import compose
 from veza_ops_tests.containers.buildah import Buildah
-from veza_ops_tests.e2e.deployment import ROOT, free_port, graphql, wait_for, webserver_answers
+from veza_ops_tests.e2e.deployment import ROOT, graphql, wait_for, webserver_answers
 from veza_ops_tests.library import Id, Library
 
 PATIENCE = 180

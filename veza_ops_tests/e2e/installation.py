@@ -16,14 +16,8 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from veza_ops_tests.e2e.deployment import (
-    A_MINUTE_AND_THE_START,
-    ROOT,
-    Deployment,
-    free_port,
-    open_deployment,
-    wait_for,
-)
+from demo.ports import free_port
+from veza_ops_tests.e2e.deployment import A_MINUTE_AND_THE_START, ROOT, Deployment, open_deployment, wait_for
 
 DEPLOY = ROOT / "deploy"
 

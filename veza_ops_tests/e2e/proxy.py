@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 from websockets.sync.client import ClientConnection, connect  # dagster-webserver brings it
 
-from veza_ops_tests.e2e.deployment import ROOT, free_port, wait_for
+from demo.ports import free_port
+from veza_ops_tests.e2e.deployment import ROOT, wait_for
 
 CONF = ROOT / "deploy" / "nginx.conf"
 
@@ -102,6 +103,7 @@ class Site:
             additional_headers=LOGIN,
             subprotocols=["graphql-ws"],  # type: ignore[list-item]  # as above
             proxy=None,
+            open_timeout=60,
         ) as opened:
             yield opened
 

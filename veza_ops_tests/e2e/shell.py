@@ -22,7 +22,7 @@ class Shell:
     def __post_init__(self) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "VEZA", "PYTEST"))}
         # Dagster prints by a process of its own, which it may end before all is printed.
-        all_of_it = {"DAGSTER_COMPUTE_LOG_TAIL_WAIT_AFTER_FINISH": "1"}
+        all_of_it = {"DAGSTER_COMPUTE_LOG_TAIL_WAIT_AFTER_FINISH": "3"}
         self.environment = kept | all_of_it | self.environment
 
     def run(self, *arguments: str) -> tuple[int, str]:

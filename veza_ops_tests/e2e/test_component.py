@@ -10,7 +10,7 @@ from veza_ops_tests.e2e.deployment import JOB, Deployment
 from veza_ops_tests.e2e.shell import Shell, with_secret
 from veza_ops_tests.library import Library
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 KEY = "veza_ops.component.VezaOps"
 SETTINGS = """

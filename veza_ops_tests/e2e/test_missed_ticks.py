@@ -4,15 +4,17 @@ import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
 
-from veza_ops_tests.e2e.deployment import Deployment, free_port
+from demo.ports import free_port
+from veza_ops_tests.e2e.deployment import Deployment, let_the_hour_strike
 from veza_ops_tests.library import Library
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 HOURS_DOWN = 5
 
 
 def test_after_hours_of_downtime_the_schedule_cleans_up_once(deployment: Deployment, library: Library) -> None:
+    let_the_hour_strike()
     port = free_port()
     workspace = deployment.workspace_of_code_server(port)
     # A code server that lives on, so that no cleanup for a load is in the way of the schedule's.

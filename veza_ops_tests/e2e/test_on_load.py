@@ -7,18 +7,18 @@ import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
 
+from demo.ports import free_port
 from veza_ops.steps import NOT_CONFIGURED
 from veza_ops_tests.e2e.deployment import (
     A_MINUTE_AND_THE_START,
     Deployment,
-    free_port,
     reload_code_location,
     wait_for,
     webserver_answers,
 )
 from veza_ops_tests.library import Library
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 RECYCLED_TWICE = 140
 """Seconds in which the daemon has replaced its own code server twice; it does so every 64 s."""
@@ -47,6 +47,7 @@ def test_dagster_dev_cleans_up_once_and_once_more_after_a_reload_and_after_a_res
     development = deployment.start("dagster", "dev", "--port", str(port))
     deployment.wait_for_exactly(1)
     assert library.status(ghost) == "failed"
+    wait_for("the webserver", lambda: webserver_answers(port), seconds=A_MINUTE_AND_THE_START)
     reload_code_location(port)
     deployment.wait_for_exactly(2)
     deployment.stop(development)

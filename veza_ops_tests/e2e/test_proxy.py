@@ -11,11 +11,11 @@ import dagster as dg
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from demo.ports import free_port
 from veza_ops_tests.e2e.deployment import (
     A_MINUTE_AND_THE_START,
     JOB,
     Deployment,
-    free_port,
     open_deployment,
     wait_for,
     webserver_answers,

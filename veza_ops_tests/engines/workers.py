@@ -16,15 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from veza_ops_tests.e2e.deployment import (
-    A_MINUTE_AND_THE_START,
-    JOB,
-    ROOT,
-    Deployment,
-    free_port,
-    open_deployment,
-    wait_for,
-)
+from demo.ports import free_port
+from veza_ops_tests.e2e.deployment import A_MINUTE_AND_THE_START, JOB, ROOT, Deployment, open_deployment, wait_for
 from veza_ops_tests.e2e.installation import DEPLOY, Places
 from veza_ops_tests.engines.documentation import replaced, run_config, worker_command
 from veza_ops_tests.engines.environment import command, redis_server, run, variables

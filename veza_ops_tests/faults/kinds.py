@@ -15,7 +15,7 @@ from veza_ops_tests.faults.world import FOR_EVER, Do, Fault, Side, World
 
 A_WHILE = 5
 """Places one after the other."""
-PATIENCE = 20.0
+PATIENCE = 100.0
 """Seconds that somebody may wait for a thing that never answers, before that counts as a wait without a bound."""
 
 ANSWER_IS_LOST = "a channel whose answer is lost"

@@ -1,6 +1,7 @@
 """A run in a process of its own, which may come to a bad end: forked from one that has loaded everything before."""
 
 import os
+import threading
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from veza_ops_tests.faults.world import Fault, Side, World
 from veza_ops_tests.faulty_store import FaultyStore
 from veza_ops_tests.forks import forks
 
-SECONDS = 60
+SECONDS = 150
 """A process that isn't over by then hangs."""
 
 _FORKS = forks(__name__)
@@ -38,11 +39,18 @@ def come_to_an_end(plan: dict[str, Any], fault: Fault, at: int, store: FaultySto
     world = World(fault, at)
     ours, theirs = _FORKS.Pipe(duplex=False)
     process = _FORKS.Process(target=_run, args=(plan, fault.name, at, theirs))
+    is_started = threading.Event()
+
+    def kill(_: object) -> None:
+        is_started.wait(SECONDS)
+        assert process.pid
+        os.kill(process.pid, fault.signal)
+
     with ExitStack() as stack:
         if store is not None and Side.STORE in fault.sides:
-            kill = store_faults.before(lambda _: os.kill(process.pid or 0, fault.signal))
-            stack.enter_context(world.heard(store, kill))
+            stack.enter_context(world.heard(store, store_faults.before(kill)))
         process.start()
+        is_started.set()
         theirs.close()
         process.join(SECONDS)
         is_hung = process.is_alive()

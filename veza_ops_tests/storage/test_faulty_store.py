@@ -26,19 +26,23 @@ def faulty(faulty: FaultyStore) -> FaultyStore:
     return faulty
 
 
-def opened(bucket: str = "veza") -> S3Store:
-    options: Any = {"allow_http": True, "timeout": "0.5s"}
-    return S3Store(bucket, client_options=options, retry_config={"max_retries": 0})
+SOON = 2.0
+"""Seconds until a store that is silent is given up."""
 
 
-def client() -> Any:
+def opened(seconds: float = 60) -> S3Store:
+    options: Any = {"allow_http": True, "timeout": f"{seconds}s"}
+    return S3Store("veza", client_options=options, retry_config={"max_retries": 0})
+
+
+def client(seconds: float = 60) -> Any:
     return boto3.session.Session().client(
-        "s3", config=Config(retries={"total_max_attempts": 1}, read_timeout=0.5, s3={"addressing_style": "path"})
+        "s3", config=Config(retries={"total_max_attempts": 1}, read_timeout=seconds, s3={"addressing_style": "path"})
     )
 
 
-def listed(**how: Any) -> list[str]:
-    return [entry["path"] for chunk in obstore.list(opened(), **how) for entry in chunk]
+def listed(seconds: float = 60, **how: Any) -> list[str]:
+    return [entry["path"] for chunk in obstore.list(opened(seconds), **how) for entry in chunk]
 
 
 def every(_: Request) -> bool:
@@ -99,7 +103,7 @@ def test_uploads_under_way_come_in_pages(faulty: FaultyStore) -> None:
 def test_a_fault_arrives_as_often_as_it_is_planned(faulty: FaultyStore, fault: Fault, meets: type[Exception]) -> None:
     faulty.fault(lambda request: request.key == KEY, fault, times=1)
     with pytest.raises(meets):
-        obstore.head(opened(), KEY)
+        obstore.head(opened(SOON), KEY)
     assert obstore.head(opened(), KEY)["size"] == 5
 
 
@@ -110,9 +114,9 @@ def test_a_fault_arrives_as_often_as_it_is_planned(faulty: FaultyStore, fault: F
 def test_a_listing_may_break(faulty: FaultyStore, fault: Fault) -> None:
     faulty.fault(lambda request: request.is_listing or request.lists_uploads, fault)
     with pytest.raises(BaseError):
-        listed()
+        listed(SOON)
     with pytest.raises((BotoCoreError, ClientError)):
-        client().list_multipart_uploads(Bucket="veza")
+        client(SOON).list_multipart_uploads(Bucket="veza")
     faulty.heal()
     assert listed() == [KEY]
 

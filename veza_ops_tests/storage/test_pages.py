@@ -16,7 +16,7 @@ from veza_ops_tests.store_faults import Answer, Fault
 def pages(faulty: FaultyStore) -> Pages:
     """Of a bucket with a folder that has a mark."""
     faulty.buckets["veza"] = dict.fromkeys(("a", "a/", "a/b"), b"")
-    client: Any = client_of("veza", store_of("veza", 3, max_retries=0), 1, 3)
+    client: Any = client_of("veza", store_of("veza", 30, max_retries=0), 1, 30)
     return Pages("veza", client)
 
 

@@ -138,7 +138,7 @@ def test_evidence_takes_the_documented_rights_each_of_them(
     for name, value in store.environment(f"evidence-{without.replace(':', '-')}").items():
         monkeypatch.setenv(name, value)
     run = without.partition(":")[2] or "all"
-    evidence = Evidence(lasting(f"s3://{BUCKET}/{FOLDER}"), run, 5)
+    evidence = Evidence(lasting(f"s3://{BUCKET}/{FOLDER}"), run, 60)
     with nullcontext() if not without else pytest.raises((ConfigurationError, OSError)):
         evidence.add(UNVERIFIABLE, 0, [change("a" * 100)] * 60_000)  # in parts
         evidence.write(MARKING, 0, [change("a")])

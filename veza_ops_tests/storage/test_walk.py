@@ -200,7 +200,7 @@ def test_a_disk_whose_every_folder_hangs_is_left_after_some(
         return real(path, *arguments, **options)
 
     monkeypatch.setattr("veza_ops.storage.disk.os.open", opening)
-    *hung, rest = [each for each in walk([str(root)], 0.5) if each.unread]
+    *hung, rest = [each for each in walk([str(root)], 1.0) if each.unread]
     assert len(hung) == 10
     assert rest == Stored(str(root), 0, CUT)
 

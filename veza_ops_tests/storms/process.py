@@ -21,6 +21,7 @@ from veza_ops.definitions import defs
 from veza_ops.evidence import Evidence
 from veza_ops.storage.files import Files
 from veza_ops.tracks.table import Tracks
+from veza_ops_tests.e2e.deployment import wait_for
 from veza_ops_tests.forks import forks
 from veza_ops_tests.library import QUIET, Library, counts, failure, run_config
 
@@ -40,7 +41,7 @@ DEATHS: dict[str, tuple[object, str, bool]] = {
 }
 """Where a process can die: the function, and whether after its work is done (otherwise before)."""
 
-SECONDS = 120
+SECONDS = 250
 """A process that isn't over by then hangs."""
 
 _forks = forks(__name__)
@@ -63,6 +64,8 @@ def kill(library: Library, **plan: Any) -> None:
     process.kill()  # or it would stay for ever
     process.join()
     assert end == -signal.SIGKILL, end
+    # Until the server has noticed, it holds the rows that were being written.
+    wait_for("the server to let go", lambda: not library.sessions() or None, seconds=SECONDS)
 
 
 def _whole(library: Library, plan: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from veza_ops_tests.storms.scene import (
     unverifiable_reasons,
 )
 
-PATIENCE = {"look_timeout_seconds": 1.5}
+PATIENCE = {"look_timeout_seconds": 10}
 SLOW, GHOSTS = "uploads/slow.flac", ["uploads/ghost.flac", "ghost.flac"]
 PLAYABLE = ["uploads/1.flac", "uploads/2.flac", "3.flac", "4.flac"]
 

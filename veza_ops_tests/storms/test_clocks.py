@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -201,13 +202,18 @@ def test_a_row_from_before_all_time_is_failed_and_listed(
 # -- between the two looks ------------------------------------------------------------------------------------------
 
 
+def instead_of_sleep(monkeypatch: pytest.MonkeyPatch, do: Callable[[float], object]) -> None:
+    """Do that where the steps would sleep, and nowhere else: other threads of this process have waits of their own."""
+    monkeypatch.setattr("veza_ops.cleanup.ops.time", SimpleNamespace(sleep=do, monotonic=time.monotonic))
+
+
 def test_settle_seconds_lie_between_the_two_looks_and_are_waited_for_once(
     library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
         library.add_ghost()
     waits: list[float] = []
-    monkeypatch.setattr(time, "sleep", waits.append)
+    instead_of_sleep(monkeypatch, waits.append)
     ops = {"find_stale_tracks": {"batch_size": 1}, "mark_orphans_failed": {"settle_seconds": 3600}}
     assert counts(run_job(library, instance, ops=ops))["marked_failed"] == 3
     assert len(waits) == 3
@@ -235,7 +241,7 @@ def test_a_file_that_comes_while_the_looks_settle_is_seen(
     library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = library.add_ghost(file_path="late.flac")
-    monkeypatch.setattr(time, "sleep", lambda _: library.write("late.flac"))
+    instead_of_sleep(monkeypatch, lambda _: library.write("late.flac"))
     after = counts(run_job(library, instance, ops={"mark_orphans_failed": {"settle_seconds": 10}}))
     assert (after["present"], library.status(late)) == (1, "processing")
 
@@ -245,6 +251,6 @@ def test_by_hand_nothing_is_waited_for(
 ) -> None:
     library.add_ghost()
     waits: list[float] = []
-    monkeypatch.setattr(time, "sleep", waits.append)
+    instead_of_sleep(monkeypatch, waits.append)
     assert counts(run_job(library, instance))["marked_failed"] == 1
     assert sum(waits) == 0

@@ -3,6 +3,7 @@
 `VEZA_OPS_UPLOADS` sets how many tracks are pushed through (1,000 by default).
 """
 
+import itertools
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,7 +38,7 @@ ALLOWED = {
 """What a track may have become, given what its uploader knows of it."""
 
 
-def upload(url: str, root: str, chance: random.Random, number: int) -> None:
+def upload(url: str, root: str, chance: random.Random, number: int, say: Callable[[str], None]) -> None:
     """Upload `number` tracks, each of them stale from its first moment. Some are given up, at some point."""
 
     def pause() -> None:
@@ -65,14 +67,24 @@ def upload(url: str, root: str, chance: random.Random, number: int) -> None:
                     (identity,),
                 )
                 fate = "completed" if done.rowcount == 1 else "came too late"
-            print(f"{identity}\t{fate}\n", end="", flush=True)
+            say(f"{identity}\t{fate}\n")
 
 
 def upload_all(url: str, root: str, seed: int, number: int) -> None:
-    """An uploader process. On standard output: what became of each track, as its uploader knows it."""
+    """An uploader process. On standard output: what became of each track, as its uploader knows it.
+
+    The first one is killed when it is half done: out of memory, say.
+    """
+    numbers = itertools.count(1)
+
+    def say(line: str) -> None:
+        print(line, end="", flush=True)
+        if seed == 0 and next(numbers) == number // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     with ThreadPoolExecutor(THREADS) as pool:
         uploads = [
-            pool.submit(upload, url, root, random.Random(f"{seed}-{thread}"), number // THREADS)
+            pool.submit(upload, url, root, random.Random(f"{seed}-{thread}"), number // THREADS, say)
             for thread in range(THREADS)
         ]
     for each in uploads:
@@ -104,8 +116,6 @@ def test_no_track_that_its_uploader_completed_is_failed_and_no_row_is_written_tw
     while any(uploader.poll() is None for uploader in uploaders):
         totals.update(clean(library, instance))
         cleanups += 1
-        if said[0].stat().st_size > UPLOADS // UPLOADERS * 20:  # it is about half done: out of memory, say
-            uploaders[0].kill()
     assert [uploader.returncode for uploader in uploaders] == [-signal.SIGKILL, *[0] * (UPLOADERS - 1)]
     totals.update(clean(library, instance))
     last = clean(library, instance)

@@ -70,8 +70,8 @@ def hung(scene: Scene) -> Iterator[str]:
 def test_a_look_that_hangs_is_given_up_and_its_track_left_alone(scene: Scene, hung: str) -> None:
     scene.library.add(f"{hung}/song.flac")
     scene.remember()
-    result = scene.run(storage={"look_timeout_seconds": 2})
-    assert "no answer within 2 s" in unverifiable_reasons(result)[f"{hung}/song.flac"]
+    result = scene.run(storage={"look_timeout_seconds": 6})
+    assert "no answer within 6 s" in unverifiable_reasons(result)[f"{hung}/song.flac"]
     scene.assert_all_is_well()
 
 
@@ -94,9 +94,9 @@ def test_a_disk_that_hangs_in_mid_run_takes_no_good_track_with_it(
 
     BEFORE_SECOND_PROOF.arrange(monkeypatch, hangs.set)
     monkeypatch.setattr("veza_ops.storage.disk.os.lstat", lstat)
-    result = scene.run(storage={"look_timeout_seconds": 0.2})
+    result = scene.run(storage={"look_timeout_seconds": 2})
     monkeypatch.undo()
-    scene.assert_refused(result, "no answer within 0.2 s")
+    scene.assert_refused(result, "no answer within 2 s")
     scene.assert_next_run_finishes()
 
 

@@ -1,15 +1,17 @@
 """Storms on the database server: locks, time-outs, cut connections, stops and starts, commits nobody hears of."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread, Timer
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from veza_ops import steps
 from veza_ops.evidence import MARKED, REFUSED
+from veza_ops_tests.e2e.deployment import wait_for
 from veza_ops_tests.library import counts, failure
 from veza_ops_tests.storms.conftest import OwnServer
 from veza_ops_tests.storms.scene import (
@@ -82,20 +84,20 @@ SLOW_WRITE = [
 
 
 def test_a_server_that_is_stopped_at_once_during_the_write_leaves_the_batch_undone_and_it_is_done_again(
-    stoppable: Scene, own_server: OwnServer
+    stoppable: Scene, own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write takes a while, and in the middle of it the server is stopped without a word."""
     library = stoppable.library
     record_writes(library)
     for statement in SLOW_WRITE:
         library.execute(statement)
+    monkeypatch.setattr(steps, "_AGAIN", dg.RetryPolicy(max_retries=60, delay=1))  # the start may take a while
     in_write = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 42"
 
     def strike() -> None:
         engine = sa.create_engine(library.engine.url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            while not connection.scalar(sa.text(in_write)):
-                time.sleep(0.01)
+            wait_for("the write", lambda: connection.scalar(sa.text(in_write)) or None, seconds=100)
         engine.dispose()
         own_server.restart()
 
@@ -137,8 +139,7 @@ def test_a_commit_that_nobody_hears_of_is_not_done_twice(stoppable: Scene, own_s
 
     def strike() -> None:
         with library.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            while not connection.scalar(sa.text(waiting)):
-                time.sleep(0.01)
+            wait_for("the commit", lambda: connection.scalar(sa.text(waiting)) or None, seconds=100)
             connection.execute(sa.text(CUT))
         own_server.server.psql("ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf();")
 
@@ -176,10 +177,11 @@ def test_a_table_that_is_locked_for_a_moment_is_waited_for(
     scene.assert_all_is_well()
 
 
-@pytest.mark.parametrize("more", [{}, {"lock_timeout_seconds": 300, "statement_timeout_seconds": 1}])
+@pytest.mark.parametrize("more", [{}, {"lock_timeout_seconds": 300, "statement_timeout_seconds": 5}])
 def test_a_table_that_stays_locked_fails_the_run_in_plain_words_and_the_next_one_finishes(
-    scene: Scene, more: dict[str, int]
+    scene: Scene, more: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(steps, "_AGAIN", dg.RetryPolicy(max_retries=1, delay=0))
     with locked_table(scene):
         result = scene.run(database={"lock_timeout_seconds": 1, **more})
     scene.assert_refused(result, "Another session is in the way")

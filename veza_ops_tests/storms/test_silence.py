@@ -11,7 +11,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import sqlalchemy as sa
 
 from veza_ops.evidence import MARKING
 from veza_ops_tests.e2e.deployment import wait_for
@@ -22,21 +21,14 @@ from veza_ops_tests.storms.process import said, start
 from veza_ops_tests.storms.proxy import silent_after
 from veza_ops_tests.storms.scene import AFTER_COMMIT, Scene
 
-SOON: dict[str, Any] = {"statement_timeout_seconds": 1}
+SOON: dict[str, Any] = {"statement_timeout_seconds": 5}
 """The server's own time-out. Ours is ten seconds later, so that it is the one to speak while it can."""
 
 
 def assert_silence_was_said(told: dict[str, Any], library: Library) -> None:
     assert f"No answer from database {library.database} (" in told["failure"]
-    assert "within 11 s: the server or the network on the way is silent" in told["failure"]
+    assert "within 15 s: the server or the network on the way is silent" in told["failure"]
     assert told["tries_again"] == 0, "each try would wait as long again"
-
-
-def backends(library: Library) -> int:
-    """How many connections of ours the server still has."""
-    with library.engine.connect() as connection:
-        ours = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'veza-ops' AND datname = :name")
-        return int(connection.execute(ours, {"name": library.database}).scalar_one())
 
 
 @pytest.mark.parametrize("is_heard", [True, False], ids=["heard", "unheard"])
@@ -48,7 +40,7 @@ def test_a_server_that_goes_silent_in_a_statement_ends_the_run_and_nothing_is_wr
         assert proxy.went_silent.is_set()
     assert_silence_was_said(told, scene.library)
     scene.assert_nothing_changed()
-    wait_for("the server to let go", lambda: not backends(scene.library) or None, seconds=60)
+    wait_for("the server to let go", lambda: not scene.library.sessions() or None, seconds=60)
     scene.assert_next_run_finishes()
 
 
@@ -109,7 +101,7 @@ def test_a_signal_ends_a_run_whose_evidence_hangs(scene: Scene, hung_folder: Pat
                     return True
         return None
 
-    wait_for("a thread that hangs in the kernel", hangs, seconds=60)
+    wait_for("a thread that hangs in the kernel", hangs, seconds=200)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0
@@ -152,8 +144,8 @@ def test_a_hung_disk_that_comes_in_the_way_of_the_confirmation_ends_the_run_and_
             mounts.enter_context(hung(run))
 
         AFTER_COMMIT.arrange(monkeypatch, hang)
-        result = scene.run(evidence=evidence | {"timeout_seconds": 3})
-        assert "no answer within 3 s. It is listed there as what was to be changed." in failure(result)
+        result = scene.run(evidence=evidence | {"timeout_seconds": 10})
+        assert "no answer within 10 s. It is listed there as what was to be changed." in failure(result)
         monkeypatch.undo()
     for ghost in scene.ghosts:
         scene.library.write(scene.library.row(ghost)["file_path"])
@@ -165,6 +157,6 @@ def test_a_hung_disk_that_comes_in_the_way_of_the_confirmation_ends_the_run_and_
 def test_a_hung_folder_of_the_walk_costs_itself_alone(scene: Scene) -> None:
     scene.library.write("uploads/of-nobody.flac")
     with hung(scene.library.root / "hung"):
-        told = said(start(scene.library, job="audit_track_files", storage={"look_timeout_seconds": 1}))
+        told = said(start(scene.library, job="audit_track_files", storage={"look_timeout_seconds": 3}))
     assert "failure" not in told
     assert (told["walk"]["unnamed"], told["walk"]["unread_folders"]) == (1, 1)

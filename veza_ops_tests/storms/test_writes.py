@@ -466,7 +466,7 @@ def test_a_part_whose_write_is_too_slow_for_its_size_is_written_in_smaller_ones(
     "limit",
     [
         {"database": {"statement_timeout_seconds": 1}},
-        {"storage": {"look_timeout_seconds": 2}},
+        {"storage": {"look_timeout_seconds": 5}},
     ],
     ids=["by the statement's own limit", "by the look at its file"],
 )

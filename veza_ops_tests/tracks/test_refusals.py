@@ -193,8 +193,8 @@ NOT_ROWS = {
         'cannot update view "few"',
     ),
     "cancelled": (
-        "SET LOCAL statement_timeout = 50",
         *trigger("PERFORM pg_sleep(5)"),
+        "SET LOCAL statement_timeout = 50",
         WRITE,
         DatabaseUnavailableError,
         "statement_timeout_seconds",
@@ -224,7 +224,7 @@ def test_a_lock_that_a_trigger_waits_for_passes(library: Library) -> None:
     library.execute("CREATE TABLE elsewhere ()")
     with library.engine.begin() as api:
         api.execute(sa.text("LOCK TABLE elsewhere"))
-        error = refused(library, "SET LOCAL lock_timeout = 50", *trigger("PERFORM * FROM elsewhere"), WRITE)
+        error = refused(library, *trigger("PERFORM * FROM elsewhere"), "SET LOCAL lock_timeout = 50", WRITE)
     assert of_a_row(error) is None
     assert isinstance(told(error), DatabaseUnavailableError)
 
