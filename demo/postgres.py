@@ -11,7 +11,9 @@ SECONDS = 120
 
 
 def _patient(arguments: list[str], **options: Any) -> str:
-    said: str = _commands.pg_ctl(arguments, **options | {"timeout": SECONDS})  # type: ignore[attr-defined]  # made when the module is loaded
+    said: str = _commands.pg_ctl(  # type: ignore[attr-defined]  # made when the module is loaded
+        ["-t", str(SECONDS), *arguments], **options | {"timeout": SECONDS + 10}
+    )
     return said
 
 

@@ -39,13 +39,24 @@ def _sent_again(lost: "sys.UnraisableHookArgs") -> None:
 
     In a finalizer, say, or as a weak reference is let go. The run would go on as if nobody had ended it.
     """
-    _report(lost)
-    if issubclass(lost.exc_type, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
-        again = threading.Timer(
-            _MOMENT_SECONDS, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        )
-        again.daemon = True
-        again.start()
+    try:
+        if issubclass(lost.exc_type, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)) and _goes_on():
+            again = threading.Timer(_MOMENT_SECONDS, _end)
+            again.daemon = True
+            again.start()
+    finally:
+        _report(lost)
+
+
+def _goes_on() -> bool:
+    """Whether there is something left to end: a process that is about to exit is left to what it has to do then."""
+    return threading.main_thread().is_alive()
+
+
+def _end() -> None:
+    main = threading.main_thread().ident
+    if main is not None and _goes_on():
+        signal.pthread_kill(main, signal.SIGINT)
 
 
 _report, sys.unraisablehook = sys.unraisablehook, _sent_again

@@ -2,9 +2,11 @@
 
 import multiprocessing
 import signal
+import subprocess
+import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.util import find_spec
 from multiprocessing.synchronize import Condition
 from typing import Any
@@ -72,19 +74,42 @@ class Untidy:
             pass
 
 
-def do_a_step_that_is_ended_untidily() -> None:
+def be_ended_untidily(*, in_a_step: bool) -> None:
     setup_interrupt_handlers()  # as Dagster's own commands do
-    with suppress(dg.DagsterExecutionInterruptedError), raise_execution_interrupts():
+    within = raise_execution_interrupts() if in_a_step else nullcontext()
+    with suppress(KeyboardInterrupt, dg.DagsterExecutionInterruptedError), within:
         Untidy()
         threading.Event().wait(60)
         raise AssertionError("nobody ended it")
 
 
-def test_an_end_that_python_drops_ends_the_step_all_the_same() -> None:
-    process = multiprocessing.get_context("spawn").Process(target=do_a_step_that_is_ended_untidily)
+@pytest.mark.parametrize("in_a_step", [True, False])
+def test_an_end_that_python_drops_ends_the_run_all_the_same(*, in_a_step: bool) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=be_ended_untidily, kwargs={"in_a_step": in_a_step})
     process.start()
     process.join(250)
     assert process.exitcode == 0
+
+
+EXITS_UNTIDILY = """
+import atexit, time
+from veza_ops_tests.test_executors import Untidy, setup_interrupt_handlers
+
+def at_exit():
+    Untidy()
+    time.sleep(1)
+    print("in full")
+
+setup_interrupt_handlers()
+atexit.register(at_exit)
+"""
+
+
+def test_what_a_process_does_as_it_exits_is_not_cut_by_an_end() -> None:
+    """A lock would be left behind, or a child."""
+    exited = subprocess.run([sys.executable, "-c", EXITS_UNTIDILY], capture_output=True, text=True, check=True)
+    assert exited.stdout == "in full\n"
 
 
 def test_a_process_that_is_over_keeps_nobody_from_ending_the_run() -> None:

@@ -22,7 +22,11 @@ from veza_ops_tests.e2e.deployment import (
 )
 from veza_ops_tests.e2e.proxy import NAME, Site, needs_nginx, open_proxy
 
-pytestmark = [needs_nginx, pytest.mark.xdist_group("proxy")]  # they share a webserver, which takes long to start
+pytestmark = [
+    pytest.mark.timeout(1200),
+    needs_nginx,
+    pytest.mark.xdist_group("proxy"),  # they share a webserver, which takes long to start
+]
 
 SELECTOR = f'{{repositoryLocationName: "veza_ops", repositoryName: "__repository__", jobName: "{JOB}"}}'
 LAUNCH = f"mutation {{ launchRun(executionParams: {{selector: {SELECTOR}, runConfigData: {{}}}}) {{ __typename }} }}"

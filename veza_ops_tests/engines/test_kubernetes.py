@@ -96,7 +96,9 @@ class Platform:
         }
         pod = {
             "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": 120,  # Dagster asks a server that is away for half a minute
+            "terminationGracePeriodSeconds": self.launcher["run_k8s_config"]["pod_spec_config"][
+                "termination_grace_period_seconds"
+            ],
             "serviceAccountName": self.launcher["service_account_name"],
             "containers": [container],
             "volumes": self.launcher["volumes"],

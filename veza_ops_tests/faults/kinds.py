@@ -16,7 +16,10 @@ from veza_ops_tests.faults.world import FOR_EVER, Do, Fault, Side, World
 A_WHILE = 5
 """Places one after the other."""
 PATIENCE = 100.0
-"""Seconds that somebody may wait for a thing that never answers, before that counts as a wait without a bound."""
+"""Seconds that somebody may wait for a thing that never answers, before that counts as a wait without a bound.
+
+Longer than any bound there is, also that of a setting's default: on a busy machine, the rest of a run takes as long.
+"""
 
 ANSWER_IS_LOST = "a channel whose answer is lost"
 IS_SILENT = "a channel that is silent"

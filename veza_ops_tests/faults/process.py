@@ -52,10 +52,12 @@ def come_to_an_end(plan: dict[str, Any], fault: Fault, at: int, store: FaultySto
         process.start()
         is_started.set()
         theirs.close()
-        process.join(SECONDS)
-        is_hung = process.is_alive()
-        process.kill()
-        process.join()
+        try:
+            process.join(SECONDS)
+            is_hung = process.is_alive()
+        finally:
+            process.kill()
+            process.join()
     told = None
     with suppress(EOFError):  # it was ended before it could tell
         told = ours.recv()

@@ -1784,6 +1784,20 @@ GUARDS = [
         "test_executors.py -k drops",
     ),
     Guard(
+        "an end that comes as a process exits cuts nothing of what it does then",
+        "executors.py",
+        "    return threading.main_thread().is_alive()\n",
+        "    return True\n",
+        "test_executors.py -k exits",
+    ),
+    Guard(
+        "a thread that was given up takes nothing else",
+        "bounds.py",
+        "            while not looker.beat.is_given_up and (number",
+        "            while (number",
+        f"{MANY} -k wakes_up",
+    ),
+    Guard(
         "a run that was ended stays what it was ended as",
         "steps.py",
         "        raise KeyboardInterrupt(str(error)) from None\n",

@@ -41,7 +41,7 @@ DEATHS: dict[str, tuple[object, str, bool]] = {
 }
 """Where a process can die: the function, and whether after its work is done (otherwise before)."""
 
-SECONDS = 250
+SECONDS = 200
 """A process that isn't over by then hangs."""
 
 _forks = forks(__name__)
@@ -59,13 +59,15 @@ def kill(library: Library, **plan: Any) -> None:
     whole["run_config"] |= QUIET  # nobody reads what it logs
     process = _forks.Process(target=main, args=(whole, dict(os.environ)))
     process.start()
-    process.join(SECONDS)
-    end = process.exitcode
-    process.kill()  # or it would stay for ever
-    process.join()
+    try:
+        process.join(SECONDS)
+        end = process.exitcode
+    finally:
+        process.kill()  # or it would stay for ever
+        process.join()
     assert end == -signal.SIGKILL, end
     # Until the server has noticed, it holds the rows that were being written.
-    wait_for("the server to let go", lambda: not library.sessions() or None, seconds=SECONDS)
+    wait_for("the server to let go", lambda: not library.sessions() or None, seconds=60)
 
 
 def _whole(library: Library, plan: dict[str, Any]) -> dict[str, Any]:
