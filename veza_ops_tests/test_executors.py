@@ -74,8 +74,14 @@ class Untidy:
             pass
 
 
+def hear_signals() -> None:
+    """As Dagster's own commands do, also where SIGINT is ignored: in what a shell has started in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    setup_interrupt_handlers()
+
+
 def be_ended_untidily(*, in_a_step: bool) -> None:
-    setup_interrupt_handlers()  # as Dagster's own commands do
+    hear_signals()
     within = raise_execution_interrupts() if in_a_step else nullcontext()
     with suppress(KeyboardInterrupt, dg.DagsterExecutionInterruptedError), within:
         Untidy()
@@ -94,14 +100,14 @@ def test_an_end_that_python_drops_ends_the_run_all_the_same(*, in_a_step: bool) 
 
 EXITS_UNTIDILY = """
 import atexit, time
-from veza_ops_tests.test_executors import Untidy, setup_interrupt_handlers
+from veza_ops_tests.test_executors import Untidy, hear_signals
 
 def at_exit():
     Untidy()
     time.sleep(1)
     print("in full")
 
-setup_interrupt_handlers()
+hear_signals()
 atexit.register(at_exit)
 """
 
