@@ -6,12 +6,11 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ import obstore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from obstore.store import S3Store
+
+from demo.ports import free_port
 
 REGION = "us-east-1"
 DEADLINE = 60.0
@@ -310,7 +311,8 @@ def _die_with_parent() -> None:
 
 def _free_ports() -> dict[str, int]:
     """Ports that nobody had a moment ago, all different."""
-    with ExitStack() as stack:
-        names = [name for kind in _PARTS for name in (f"{kind}.port", f"{kind}.port.grpc")]
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
-        return {name: listener.getsockname()[1] for name, listener in zip(names, listeners, strict=True)}
+    names = [name for kind in _PARTS for name in (f"{kind}.port", f"{kind}.port.grpc")]
+    ports: set[int] = set()
+    while len(ports) < len(names):
+        ports.add(free_port())
+    return dict(zip(names, ports, strict=True))

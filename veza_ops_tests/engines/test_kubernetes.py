@@ -78,6 +78,11 @@ class Platform:
     def library(self) -> Library:
         return self.scene.library
 
+    @property
+    def grace_seconds(self) -> int:
+        """How long a process has to come to its end once its Pod was deleted, as documented."""
+        return int(self.launcher["run_k8s_config"]["pod_spec_config"]["termination_grace_period_seconds"])
+
     def config(self, batch_size: int) -> str:
         """The path of a run config: the documented one, for a library that is so small."""
         path = self.cluster.folder / "run.json"
@@ -96,9 +101,7 @@ class Platform:
         }
         pod = {
             "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": self.launcher["run_k8s_config"]["pod_spec_config"][
-                "termination_grace_period_seconds"
-            ],
+            "terminationGracePeriodSeconds": self.grace_seconds,
             "serviceAccountName": self.launcher["service_account_name"],
             "containers": [container],
             "volumes": self.launcher["volumes"],
@@ -251,6 +254,7 @@ def test_a_cleanup_goes_through_as_documented(platform: Platform) -> None:
     for job in cluster.jobs[1:]:
         assert job.container["image"] == platform.launcher["job_image"]
         assert job.container["envFrom"] == [{"secretRef": {"name": "veza-ops"}}]
+        assert job.pod.spec["terminationGracePeriodSeconds"] == platform.grace_seconds
         assert {mount["mountPath"]: bool(mount.get("readOnly")) for mount in job.container["volumeMounts"]} == {
             f"{cluster.has.disk}/srv/veza/uploads": True,
             f"{cluster.has.disk}/var/lib/veza-ops/storage": False,
