@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 
 
 class Receiver:
@@ -20,6 +21,8 @@ class Receiver:
         """Where it sends whoever comes to."""
         self.is_dripping = False
         """Whether it answers a byte every second."""
+        self.is_silent = False
+        """Whether it takes what comes, and never answers."""
         self.has_said_all = False
         """Whether an answer that drips has come to its end."""
         self.is_closed = threading.Event()
@@ -37,13 +40,11 @@ class Receiver:
                 self.answer()
 
             def answer(self) -> None:
-                if receiver.is_dripping:
-                    with suppress(OSError):
-                        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"." * 30:
-                            self.wfile.write(bytes([byte]))
-                            if receiver.is_closed.wait(1):
-                                return
-                        receiver.has_said_all = True
+                if receiver.is_silent:
+                    receiver.is_closed.wait()
+                    return
+                if receiver.is_dripping and not receiver.drip(self.wfile):
+                    return
                 self.send_response(receiver.status)
                 if receiver.location:
                     self.send_header("Location", receiver.location)
@@ -56,6 +57,16 @@ class Receiver:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def drip(self, out: BufferedIOBase) -> bool:
+        """Say the beginning of an answer byte by byte; false if nobody is to hear the rest."""
+        with suppress(OSError):
+            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"." * 30:
+                out.write(bytes([byte]))
+                if self.is_closed.wait(1):
+                    return False
+            self.has_said_all = True
+        return True
 
     def end(self) -> None:
         """Listen no more."""

@@ -59,6 +59,8 @@ def send(urls: str, message: Message) -> Sent:
             if not services.add(channel.url):
                 return False
             channel.service = str(services[0].service_name)
+            # Apprise gives up after four seconds and calls that a refusal, but who says nothing may have delivered.
+            services[0].socket_read_timeout = 2 * SECONDS
             plain = apprise.NotifyFormat.TEXT
             return bool(services.notify(message.body, message.title, notify_type=kind, body_format=plain))
         except Exception:  # noqa: BLE001 - whatever a channel does, the others are told

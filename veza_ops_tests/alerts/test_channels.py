@@ -53,6 +53,18 @@ def test_a_slow_channel_alone_counts_as_told(instance: dg.DagsterInstance, slow:
     assert watch.look(slow.url).startswith("Nothing new to tell.")
 
 
+def test_a_channel_that_takes_a_message_and_says_nothing_counts_as_told(
+    channel: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However soon Apprise would have given it up, and called that a refusal."""
+    monkeypatch.setattr(apprise.URLBase, "socket_read_timeout", 0.3)
+    monkeypatch.setattr(channels, "SECONDS", 3.0)
+    channel.is_silent = True
+    sent = send(channel.url, SAYS)
+    assert channel.titles == ["a title"]
+    assert (sent.is_told, sent.refused) == (True, ())
+
+
 def test_to_load_the_kinds_of_channels_takes_none_of_a_channels_time(
     channel: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

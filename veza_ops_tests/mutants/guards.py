@@ -2164,6 +2164,13 @@ GUARDS = [
         f"{CHANNELS} -k slow_channel_alone",
     ),
     Guard(
+        "a channel that says nothing has not refused",
+        "alerts/channels.py",
+        "            services[0].socket_read_timeout = 2 * SECONDS\n",
+        "",
+        f"{CHANNELS} -k says_nothing",
+    ),
+    Guard(
         "a channel is waited for no longer than it may take",
         "alerts/channels.py",
         "Lookers(len(channels), SECONDS)",
