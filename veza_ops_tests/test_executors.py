@@ -9,6 +9,7 @@ import time
 from contextlib import nullcontext, suppress
 from importlib.util import find_spec
 from multiprocessing.synchronize import Condition
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -116,6 +117,29 @@ def test_what_a_process_does_as_it_exits_is_not_cut_by_an_end() -> None:
     """A lock would be left behind, or a child."""
     exited = subprocess.run([sys.executable, "-c", EXITS_UNTIDILY], capture_output=True, text=True, check=True)
     assert exited.stdout == "in full\n"
+
+
+EXITS_WITH_A_CIRCLE = """
+import sys
+import veza_ops.executors
+
+class Circle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        print("looked for")
+
+circle = Circle()
+never_closed = open(sys.argv[1], "w")
+never_closed.write("in full")
+"""
+
+
+def test_a_process_that_exits_looks_for_no_memory_to_give_back_and_writes_what_it_has_to(tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    command = [sys.executable, "-c", EXITS_WITH_A_CIRCLE, str(written)]
+    exited = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (exited.stdout, exited.stderr, written.read_text()) == ("", "", "in full")
 
 
 def test_a_process_that_is_over_keeps_nobody_from_ending_the_run() -> None:
