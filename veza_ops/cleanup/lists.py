@@ -1,6 +1,6 @@
 """The list of the tracks that nobody could look for: it is kept once, however many hours it stays the same."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -36,14 +36,15 @@ class KeptList:
         }
 
 
-def earlier_lists(instance: dg.DagsterInstance, here: Location) -> list[KeptList]:
-    """The lists of the last runs of the code location `here`, the newest first."""
-    found = []
+def earlier_lists(instance: dg.DagsterInstance, here: Location) -> Iterator[KeptList]:
+    """The lists of the last runs of the code location `here`, the newest first.
+
+    Dagster is asked when the first one is: an ordinary hour has no list, and needs none.
+    """
     for told in islice(told_by_ours(instance, TRACKS, here), _LOOKED_BACK):
         run_id, of_list = told.get("unverifiable_list_run"), told.get("unverifiable_list_digest")
         if isinstance(run_id, str) and isinstance(of_list, str):
-            found.append(KeptList(run_id, of_list))
-    return found
+            yield KeptList(run_id, of_list)
 
 
 def keep_once(records: Evidence, of_list: int, earlier: Iterable[KeptList]) -> KeptList:

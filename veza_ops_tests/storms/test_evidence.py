@@ -189,6 +189,18 @@ def test_a_list_that_stays_the_same_is_kept_once_and_the_page_says_where(scene: 
     assert {row["id"] for row in rows_of(evidence_of(scene, fourth), UNVERIFIABLE)} == {str(odd), str(another)}
 
 
+def test_a_run_without_such_a_list_does_not_ask_for_those_of_earlier_runs(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dg.DagsterInstance, "fetch_observations", ask)
+        assert scene.run().success
+    scene.assert_all_is_well()
+
+
 def test_a_list_whose_run_was_forgotten_is_kept_anew(scene: Scene) -> None:
     scene.library.add("s3://bucket/song.flac")
     evidence_of(scene, scene.run()).remove()
