@@ -32,7 +32,7 @@ a tick has told would be told again, for ever. A message that begins in time tak
 
 
 @dg.sensor(
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells the channels in VEZA_ALERT_URLS when trouble starts and when it ends: a failed run, refused "
     "storage, more missing files than alerts.max_missing. Nobody is told twice of the same trouble.",

@@ -104,7 +104,7 @@ def load_sensor(job: dg.JobDefinition, *, on: bool = True, settle_seconds: int =
 
     return dg.sensor(
         job=job,
-        minimum_interval_seconds=15,
+        minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         description="Cleans up once whenever this code location is loaded: at start, after a reload, with new code.",
     )(cleanup_orphan_tracks_on_load)
