@@ -142,6 +142,21 @@ def test_a_process_that_exits_looks_for_no_memory_to_give_back_and_writes_what_i
     assert (exited.stdout, exited.stderr, written.read_text()) == ("", "", "in full")
 
 
+EXITS_BESIDE_A_THREAD_THAT_HANGS = """
+import os, threading, time
+import veza_ops.executors
+
+_, full = os.pipe()
+file = open(full, "wb")
+threading.Thread(target=file.write, args=(bytes(10_000_000),), daemon=True).start()
+time.sleep(1)
+"""
+
+
+def test_a_process_exits_beside_a_thread_that_hangs_at_a_file() -> None:
+    subprocess.run([sys.executable, "-c", EXITS_BESIDE_A_THREAD_THAT_HANGS], check=True, timeout=60)
+
+
 def test_a_process_that_is_over_keeps_nobody_from_ending_the_run() -> None:
     spawn = multiprocessing.get_context("spawn")
     ends = spawn.Event()
