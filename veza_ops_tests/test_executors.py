@@ -154,7 +154,7 @@ time.sleep(1)
 
 
 def test_a_process_exits_beside_a_thread_that_hangs_at_a_file() -> None:
-    subprocess.run([sys.executable, "-c", EXITS_BESIDE_A_THREAD_THAT_HANGS], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", EXITS_BESIDE_A_THREAD_THAT_HANGS], check=True, timeout=30)
 
 
 def test_a_process_that_is_over_keeps_nobody_from_ending_the_run() -> None:

@@ -1772,9 +1772,23 @@ GUARDS = [
     Guard(
         "a process that is over holds no lock that whoever ends the run needs",
         "executors.py",
-        "@atexit.register\n",
-        "",
+        "@atexit.register\ndef _leave_no_lock_behind",
+        "def _leave_no_lock_behind",
         "test_executors.py -k over",
+    ),
+    Guard(
+        "what files hold that nobody closed is written as a process exits",
+        "executors.py",
+        "                each.flush()\n",
+        "                pass\n",
+        "test_executors.py -k memory",
+    ),
+    Guard(
+        "a process exits beside a thread that hangs at a file",
+        "executors.py",
+        "    if threading.active_count() > 1:\n        return\n",
+        "",
+        "test_executors.py -k hangs",
     ),
     Guard(
         "an end that Python drops is sent once more",
