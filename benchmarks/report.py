@@ -1,4 +1,4 @@
-"""The tables and the picture of what was measured, for docs/performance.md."""
+"""The tables and the picture of what was measured, for a page of docs/."""
 
 import os
 import platform
@@ -63,12 +63,26 @@ class Row:
         ]
 
 
+@dataclass(frozen=True)
+class Table:
+    """What isn't a matter of bars, under a title that ends with a colon."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def lines(self) -> list[str]:
+        """It in Markdown."""
+        return [self.title, "", *_table(self.head, self.rows)]
+
+
 @dataclass
 class Report:
     """All that was measured."""
 
     rows: list[Row] = field(default_factory=list)
-    profile: list[tuple[str, float]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    """What stands below the rows."""
     notes: list[str] = field(default_factory=list)
     part: str = ""
     """Which tables of the page these are."""
@@ -83,31 +97,30 @@ class Report:
 
     def text(self) -> str:
         """The tables in Markdown."""
-        head = ["Measured", "Median (spread)", "Compared with", "Ratio", "Bar", "Met"]
-        lines = [
-            _machine(self.packages, *self.server),
-            "",
-            _line(head),
-            _line(["---"] * len(head)),
-            *(_line(row.cells()) for row in self.rows),
-        ]
+        lines = [_machine(self.packages, *self.server)]
+        if self.rows:
+            head = ["Measured", "Median (spread)", "Compared with", "Ratio", "Bar", "Met"]
+            lines += ["", *_table(head, [row.cells() for row in self.rows])]
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
-        if self.profile:
-            total = sum(seconds for _, seconds in self.profile)
-            lines += ["", "Where the time of a run over 100,000 stale tracks goes:", ""]
-            lines += [_line(["Part", "Seconds", "Share"]), _line(["---"] * 3)]
-            lines += [_line([part, f"{seconds:.2f}", f"{seconds / total:.0%}"]) for part, seconds in self.profile]
+        for table in self.tables:
+            lines += ["", *table.lines()]
         return "\n".join(lines)
 
-    def write(self) -> None:
-        """Put the tables into docs/performance.md, and the picture beside it."""
-        page = DOCS / "performance.md"
+    def write(self, page: Path = DOCS / "performance.md") -> None:
+        """Put the tables into `page`, between the marks that are there for them."""
         part = f" {self.part}" if self.part else ""
         begin, end = BEGIN.format(part, self.made_by), END.format(part)
         measured = f"{begin}\n\n{self.text()}\n\n{end}"
-        text = re.sub(f"{re.escape(begin)}.*{re.escape(end)}", lambda _: measured, page.read_text(), flags=re.DOTALL)
+        marked = f"{re.escape(begin)}.*{re.escape(end)}"
+        text, places = re.subn(marked, lambda _: measured, page.read_text(), flags=re.DOTALL)
+        if places != 1:
+            raise ValueError(f"{page.name} has {places} places for what was measured{part} by `{self.made_by}`")
         page.write_text(text)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [_line(head), _line(["---"] * len(head)), *map(_line, rows)]
 
 
 def _line(cells: Sequence[str]) -> str:
