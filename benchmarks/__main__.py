@@ -1,13 +1,15 @@
 """Measure what a cleanup costs: whole `dagster job execute` processes, on a PostgreSQL and files of their own.
 
-usage: python -m benchmarks [--quick]
+usage: python -m benchmarks [--quick | --backlog ROWS]
 
-The quick form says where things stand, in about two minutes; the whole one writes docs/performance.md.
+The quick form says where things stand, in about two minutes; the whole one writes docs/performance.md. A backlog of so
+many rows is cleaned up once, and so is a tenth of it: that writes docs/scale.md.
 """
 
 import argparse
 import statistics
 
+from benchmarks.backlog import backlog
 from benchmarks.bench import CLEANUP, FLOOR, FOLDER, Bench
 from benchmarks.ground import ground
 from benchmarks.looks import plain_looks, slow_looks
@@ -79,10 +81,14 @@ def picture(bench: Bench) -> None:
 def main() -> None:
     """Measure, and write down what came of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer sizes, one repetition; writes nothing")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--quick", action="store_true", help="fewer sizes, one repetition; writes nothing")
+    form.add_argument("--backlog", type=int, metavar="ROWS", help="one backlog and a tenth of it, instead of all else")
     chosen = parser.parse_args()
     with ground(FOLDER) as on:
-        if chosen.quick:
+        if chosen.backlog:
+            backlog(on, chosen.backlog).write(DOCS / "scale.md")
+        elif chosen.quick:
             quick(Bench(on, Report()))
         else:
             whole(Bench(on, Report()))
