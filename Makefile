@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 PORT ?= 3000
+ROWS ?= 10000000
+MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 # Celery and Kubernetes, in an environment upon the other one: where they are installed, each process imports them.
@@ -12,7 +14,7 @@ PURELIB := python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 READY := $(VENV)/.ready
 
 .PHONY: help setup demo dev screenshots check test storms faults mutants mutants-sampled image bench bench-quick \
-	bench-million format clean
+	bench-million bench-backlog bench-at-rest format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -66,7 +68,7 @@ mutants-sampled: $(READY) ## Try mutants that nobody chose, and fail if one surv
 image: $(READY) ## Build the container image, run compose.yaml from it (root, Debian; IMAGE="-- OPTION..." for buildah)
 	$(BIN)/python -m veza_ops_tests.containers $(IMAGE)
 
-bench: $(READY) ## Measure all that docs/performance.md says (about a quarter of an hour), and write it there
+bench: $(READY) ## Measure what docs/performance.md says (about half an hour), and write it there
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks
 
@@ -75,6 +77,12 @@ bench-quick: $(READY) ## Measure where things stand, in about two minutes
 
 bench-million: $(READY) ## Measure an object store with a million keys (as long again), and write it there
 	$(BIN)/python -m benchmarks.buckets
+
+bench-backlog: $(READY) ## Measure a backlog beside its tenth (ROWS=10000000, half of them files), and write docs/scale.md
+	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks --backlog $(ROWS)
+
+bench-at-rest: $(READY) ## Measure daemon and code server with nothing to do (MINUTES=10), and write it there as well
+	$(BIN)/python -W ignore::RuntimeWarning -m benchmarks.at_rest --minutes $(MINUTES)
 
 format: $(READY) ## Put the code into its standard form
 	$(BIN)/ruff check --fix .

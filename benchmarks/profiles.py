@@ -5,6 +5,7 @@ import pstats
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.report import Table
 from benchmarks.server import Statement
@@ -43,7 +44,7 @@ KINDS: Mapping[str, str] = {
 
 def of_process(path: Path, stale: int) -> Table:
     """The table of what cProfile has written to `path`."""
-    parts = parts_of(pstats.Stats(str(path)))
+    parts = parts_of(pstats.Stats(str(path)).stats)  # type: ignore[attr-defined]  # not in the stubs
     total = sum(seconds for _, seconds in parts)
     return Table(
         f"Where the time of a run over {stale:,} stale tracks goes, in the main thread of its process:",
@@ -52,15 +53,18 @@ def of_process(path: Path, stale: int) -> Table:
     )
 
 
-def parts_of(stats: pstats.Stats) -> list[tuple[str, float]]:
-    """Seconds of each of `PARTS`, and of all else."""
-    functions = stats.stats  # type: ignore[attr-defined]  # not in the stubs
+def parts_of(functions: Mapping[tuple[str, int, str], tuple[int, int, float, float, Any]]) -> list[tuple[str, float]]:
+    """Seconds of each of `PARTS`, and of all else.
+
+    `functions` are the profiler's: file, line and name, with the calls, the seconds of their own, and those of all that
+    they called.
+    """
     spent = {
         (os.path.basename(os.path.dirname(file)), os.path.basename(file), name): cumulative
         for (file, _, name), (_, _, _, cumulative, _) in functions.items()
     }
     total = sum(own for _, _, own, _, _ in functions.values())
-    parts = {part: float(sum(spent.get(each, 0.0) for each in names)) for part, names in PARTS.items()}
+    parts = {part: sum(spent.get(each, 0.0) for each in names) for part, names in PARTS.items()}
     return [*parts.items(), ("starting up, and Dagster's other work", total - sum(parts.values()))]
 
 
