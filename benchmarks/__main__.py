@@ -47,13 +47,13 @@ def whole(bench: Bench) -> None:
     bench.neighbour(1_000_000, 20, 3)
     bench.index(100, 5)
     report.write()
-    picture(bench)
     in_a_bucket(100_000, 3, looked_for=10_000).write()
+    picture(bench)
 
 
 def in_a_bucket(keys: int, count: int, *, looked_for: int) -> Report:
     """The same questions to an object store, and its listing."""
-    # Last: what this loads would count as memory of every process that is started and measured after it.
+    # Late: what this loads would count as memory of every process that is started and measured after it.
     from benchmarks import buckets  # noqa: PLC0415
 
     report = buckets.report_of("in a bucket", "make bench")
