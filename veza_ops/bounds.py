@@ -18,6 +18,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _TICK_SECONDS = 0.02
+_MEASURED_SECONDS = 0.0025
+"""A beat within so many seconds of the last one says nothing new."""
 _AT_ONCE, _AT_ONCE_SECONDS = 1000, 0.2
 """So many items are handed over at a time, or those of so many seconds."""
 
@@ -32,8 +34,10 @@ class Beat:
         """Whether nobody waits for the task any more: what it does now comes to nothing."""
 
     def __call__(self) -> None:
-        """Say so."""
-        self.last, self.worked_seconds = time.monotonic(), time.thread_time()
+        """Say so. It may be said of each row, so that not every one is measured."""
+        now = time.monotonic()
+        if now - self.last > _MEASURED_SECONDS:
+            self.last, self.worked_seconds = now, time.thread_time()
 
     @property
     def seconds(self) -> float:

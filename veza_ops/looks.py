@@ -1,12 +1,12 @@
 """What looks at the files of some tracks come to: the tracks by verdict, each with the reason, and what proves them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from veza_ops.storage.files import AN_HOUR, Files, whole_reason
-from veza_ops.storage.look import Area, Gone, Verdict
+from veza_ops.storage.files import AN_HOUR, Files, whole_reasons
+from veza_ops.storage.look import Area, Gone, Look, Verdict
 from veza_ops.storage.proof import Proof, Sample, Witnesses
 from veza_ops.text import shown
 from veza_ops.tracks.row import Judged, Track
@@ -64,33 +64,34 @@ class Looking:
         The proof is taken on both sides of the looks, so that a disk that went away and came back between two proofs
         must have done so twice to be believed. `again`: the system is asked for the very path too.
         """
-        paths = [track.file_path for track in tracks]
-        areas = self.files.areas_of(paths)
+        rows = self.files.rows(track.file_path for track in tracks)
+        areas = rows.areas
         sample = self._sample(areas)
         before = self.files.prove(sample, areas, self.learned.silent)
         self.learned.seconds.clear()
         looks = self.files.search(
-            paths,
+            rows,
             recent_seconds=self.recent_seconds,
             asks_again=again,
             singly=self.learned.singly,
             seconds=self.learned.seconds,
         )
         witnesses = before.and_later(self.files.prove(sample, areas, self.learned.silent))
-        doubts = self._doubts(witnesses, {look.gone for look in looks if look.gone})
-        present: list[Track] = []
-        missing: list[Judged] = []
-        unverifiable: list[Judged] = []
-        for track, look in zip(tracks, looks, strict=True):
-            if look.verdict is Verdict.PRESENT:
-                present.append(track)
-            elif look.verdict is Verdict.UNVERIFIABLE:
-                unverifiable.append(Judged(track, look.reason))
-            elif doubt := doubts[look.gone]:
-                unverifiable.append(Judged(track, doubt))
-            else:
-                missing.append(Judged(track, whole_reason(look, track.file_path)))
-        return Looks(present, tuple(missing), tuple(unverifiable), witnesses.proof(doubts))
+        return self._told_apart(list(zip(tracks, looks, strict=True)), witnesses)
+
+    def _told_apart(self, looked_for: Sequence[tuple[Track, Look]], witnesses: Witnesses) -> Looks:
+        """The tracks by what their looks come to, all of a kind at once."""
+        doubts = self._doubts(witnesses, dict.fromkeys(look.gone for _, look in looked_for if look.gone))
+        present = [track for track, look in looked_for if look.verdict is Verdict.PRESENT]
+        unverifiable = [
+            Judged(track, doubts[look.gone] if look.gone else look.reason)
+            for track, look in looked_for
+            if (doubts[look.gone] if look.gone else look.verdict is not Verdict.PRESENT)
+        ]
+        missing = [each for each in looked_for if each[1].gone and not doubts[each[1].gone]]
+        reasons = whole_reasons([look for _, look in missing], [track.file_path or "" for track, _ in missing])
+        judged = map(Judged, [track for track, _ in missing], reasons)
+        return Looks(present, tuple(judged), tuple(unverifiable), witnesses.proof(doubts))
 
     def _sample(self, areas: Sequence[Area]) -> Sample:
         """The witnesses of the whole and of `areas`, drawn when they are first needed."""
@@ -100,18 +101,18 @@ class Looking:
                 learned.sample = draw_for(learned.sample, table, self.files.layout, areas)
         return learned.sample
 
-    def _doubts(self, witnesses: Witnesses, gone: set[Gone]) -> dict[Gone | None, str]:
+    def _doubts(self, witnesses: Witnesses, gone: Iterable[Gone]) -> dict[Gone, str]:
         """For each folder that files are missing from, why they can't be called so, or nothing."""
-        doubts: dict[Gone | None, str] = {each: witnesses.why_not(each) for each in gone}
+        doubts = {each: witnesses.why_not(each) for each in gone}
         sample, vacant = self.learned.sample, self.learned.vacant
         if not self.database or not sample.size or sample.on_trust:
             return doubts
-        empty = {each.nearest.path for each, doubt in doubts.items() if each and each.nearest.is_empty and not doubt}
+        empty = {each.nearest.path for each, doubt in doubts.items() if each.nearest.is_empty and not doubt}
         if unknown := empty - vacant:
             with self.database() as table:
                 in_use = occupied(sample, table, self.files.layout, unknown)
             vacant |= unknown - in_use
-            for each in gone:
+            for each in doubts:
                 if each.nearest.path in in_use:
                     doubts[each] = (
                         f"{shown(each.nearest.path)} is empty, where playable tracks should have their files: its disk "

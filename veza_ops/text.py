@@ -6,6 +6,7 @@ into any of them, by mistake or on purpose.
 
 import os
 import re
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 HIDDEN = "***"
@@ -121,6 +122,13 @@ def shown(text: str, longest: int | None = None) -> str:
     if longest is not None:
         text = cut(text, longest)
     return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def all_shown(texts: Sequence[str]) -> list[str]:
+    """Each of them as `shown`: at once where there is nothing to hide or to escape in any, as in most names."""
+    together = " ".join(texts)
+    is_plain = together.isprintable() and hidden(together) == together
+    return list(texts) if is_plain else list(map(shown, texts))
 
 
 def quoted(text: str) -> str:

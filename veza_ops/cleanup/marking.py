@@ -91,7 +91,7 @@ class Marking:
         of it, one at least took half of its share.
         """
         tracks = tuple(track for track, _ in part.missing)
-        folders = self.files.on_the_way(track.file_path for track in tracks) if looked_at == 1 else set()
+        folders = self.files.rows(track.file_path for track in tracks).on_the_way if looked_at == 1 else set()
         share = self._holds_seconds / (2 * len(folders) or 1)
         slow = {folder for folder in folders if part.learned.seconds.get(folder, 0) >= share}
         if slow - part.learned.singly:

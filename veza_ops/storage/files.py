@@ -16,7 +16,7 @@ from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
 from veza_ops.storage.rows import Rows
 from veza_ops.storage.search import Search
 from veza_ops.storage.walk import Stored, walk
-from veza_ops.text import quoted, reveal, shown
+from veza_ops.text import all_shown, quoted, reveal, shown
 
 AN_HOUR = 3600.0
 
@@ -44,16 +44,18 @@ class Files:
 
     def look(self, file_paths: Iterable[str | None]) -> list[Look]:
         """Look for the files of many rows, as `search` does; each look with its whole reason."""
-        paths = list(file_paths)
+        paths = [path or "" for path in file_paths]
         looks = self.search(paths)
-        return [
-            look._replace(reason=whole_reason(look, path)) if look.gone else look
-            for path, look in zip(paths, looks, strict=True)
-        ]
+        reasons = whole_reasons(looks, paths)
+        return [look._replace(reason=reason) for look, reason in zip(looks, reasons, strict=True)]
+
+    def rows(self, file_paths: Iterable[str | None]) -> Rows:
+        """The paths of rows, by the folders that they are in."""
+        return Rows(self.layout, [path or "" for path in file_paths])
 
     def search(
         self,
-        file_paths: Iterable[str | None],
+        file_paths: Rows | Iterable[str | None],
         *,
         recent_seconds: float = AN_HOUR,
         asks_again: bool = False,
@@ -65,17 +67,16 @@ class Files:
         An unfinished upload that was written to within `recent_seconds` is under way. With `asks_again` the system is
         asked for the very path too of what a folder doesn't hold. `singly` names the folders that are too large or too
         slow to be read, and `seconds` how long folders took; both are added to. All files that are missing from a
-        folder share one look (`whole_reason`).
+        folder share one look (`whole_reasons`).
         """
-        paths = [path or "" for path in file_paths]
-        rows = Rows(self.layout, paths)
+        rows = file_paths if isinstance(file_paths, Rows) else self.rows(file_paths)
         search = Search(self._lookers, self.backend, recent_seconds, asks_again)
         search.singly = search.singly if singly is None else singly
         search.seconds = search.seconds if seconds is None else seconds
         search.look_for(list(rows.folders.values()))
         looks = rows.looks()
         if rows.have_dots:
-            self._follow_dots(paths, looks)
+            self._follow_dots(rows.paths, looks)
         return looks
 
     def prove(self, sample: Sample, areas: Iterable[Area] = (), silent: set[Area] | None = None) -> Witnesses:
@@ -163,14 +164,6 @@ class Files:
             whys[number] = found if isinstance(found, str) else "" if found else self._no_answer
         return whys
 
-    def areas_of(self, file_paths: Iterable[str | None]) -> list[Area]:
-        """The areas that rows' files are in, each once."""
-        return Rows(self.layout, [path or "" for path in file_paths]).areas
-
-    def on_the_way(self, file_paths: Iterable[str | None]) -> set[str]:
-        """The folders that are read to find rows' files, from the tops on."""
-        return Rows(self.layout, [path or "" for path in file_paths]).on_the_way
-
     def walk(self, folders: Sequence[str]) -> Iterator[Stored]:
         """The files in `folders` of the root, and where ``path_map`` leads to, one by one, in no order.
 
@@ -221,9 +214,10 @@ class Files:
         return f"storage gave no answer within {self.look_timeout_seconds:g} s"
 
 
-def whole_reason(look: Look, file_path: str | None) -> str:
-    """The reason of a look that the files of a folder share, for one of them."""
-    return look.reason + shown((file_path or "").rpartition("/")[2]) if look.gone else look.reason
+def whole_reasons(looks: Iterable[Look], file_paths: Sequence[str]) -> list[str]:
+    """The reasons of looks, of which the files that are missing from a folder share one, for each of their paths."""
+    names = all_shown([path.rpartition("/")[2] for path in file_paths])
+    return [look.reason + name if look.gone else look.reason for look, name in zip(looks, names, strict=True)]
 
 
 _UP = re.compile(r"(?:^|/)\.\.(?=/|$)")

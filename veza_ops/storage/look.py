@@ -1,6 +1,7 @@
 """A verdict on one file, with its reason. "Couldn't look" is never "missing"."""
 
 import errno
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -66,8 +67,9 @@ class Nearest(NamedTuple):
     is_empty: bool
 
 
-class Gone(NamedTuple):
-    """Where a missing file is missing from."""
+@dataclass(frozen=True, eq=False)
+class Gone:
+    """Where missing files are missing from: all of one folder share it, and it equals no other."""
 
     area: Area
     nearest: Nearest

@@ -141,7 +141,7 @@ class Witnesses:
 
     def why_not(self, gone: Gone) -> str:
         """Why a file that isn't there can't be called missing, or nothing."""
-        area, nearest = gone
+        area, nearest = gone.area, gone.nearest
         if why := self._why_refused(area) or self._why_unproven(area):
             return f"nothing proves {area}: {why}"
         if not self.sample.size or self.sample.on_trust:
@@ -157,11 +157,11 @@ class Witnesses:
             return f"{shown(nearest.path)} is on a file system where no file of a playable track was seen"
         return ""
 
-    def proof(self, doubts: Mapping[Gone | None, str] | None = None) -> "Proof":
+    def proof(self, doubts: Mapping[Gone, str] | None = None) -> "Proof":
         """What this comes to, for the page and the check, where files are gone that there are `doubts` about."""
         refused = {str(area): why for area in self.areas if (why := self._why_refused(area))}
         proven = [str(area) for area in self.areas if str(area) not in refused and not self._why_unproven(area)]
-        left = {str(gone.area): why for gone, why in (doubts or {}).items() if gone and why}
+        left = {str(gone.area): why for gone, why in (doubts or {}).items() if why}
         left = {area: why for area, why in left.items() if area not in refused}
         is_open = bool(self.sample.size) and not self.sample.on_trust and not self.whole.is_proven
         if proven and not self.whole.sampled and not self.sample.may_hide:

@@ -17,6 +17,7 @@ class Rows:
     """The paths of rows, by the folders that they are in."""
 
     def __init__(self, layout: Layout, paths: Sequence[str]) -> None:
+        self.paths = paths
         self.folders: dict[str, Wanted] = {}
         groups: dict[str, list[str]] = defaultdict(list)
         order: list[list[Any]] = []

@@ -452,5 +452,5 @@ def test_areas_are_listed_once_and_only_where_a_file_can_be_looked_for() -> None
         "1.flac",
         "2.flac",
     ]
-    found = Files(Layout("/srv")).areas_of(paths)
+    found = Files(Layout("/srv")).rows(paths).areas
     assert sorted(map(str, found)) == ["/srv itself", "/srv/a", "/srv/b"]

@@ -42,7 +42,7 @@ def witnesses(areas: Mapping[str, Sequence[str]], wanted: Sequence[str]) -> Witn
     """What the witnesses of areas prove of where the `wanted` are."""
     files = Files(Layout())
     own = {Area(area, covered=False): tuple(Known(each, "ready") for each in areas[area]) for area in areas}
-    return files.prove(Sample(20, (), own), files.areas_of(wanted))
+    return files.prove(Sample(20, (), own), files.rows(wanted).areas)
 
 
 def doubt(areas: Mapping[str, Sequence[str]], ghost: str) -> str:
@@ -267,7 +267,7 @@ def test_a_bucket_that_is_there_is_no_secret_and_is_named(store: Store, bucket: 
     files = Files(Layout(f"s3://{bucket}/tracks"))
     ghost = files.search(["ghost.flac"])[0].reason
     assert bucket not in ghost
-    files.prove(Sample(), files.areas_of(["ghost.flac"]))
+    files.prove(Sample(), files.rows(["ghost.flac"]).areas)
     assert bucket in files.search(["ghost.flac"])[0].reason
 
 

@@ -132,7 +132,7 @@ def test_what_is_no_listing_has_no_names(faulty: FaultyStore, fault: Fault) -> N
 def test_what_is_no_listing_proves_no_bucket(faulty: FaultyStore, fault: Fault) -> None:
     faulty.fault(lists, fault)
     files = Files(Layout())
-    proof = files.prove(Sample(), files.areas_of([GHOST])).proof()
+    proof = files.prove(Sample(), files.rows([GHOST]).areas).proof()
     assert "Left alone: in s3://veza/tracks" in str(proof)
     assert not proof.proven
 
@@ -140,7 +140,7 @@ def test_what_is_no_listing_proves_no_bucket(faulty: FaultyStore, fault: Fault) 
 def test_a_store_that_lists_nothing_has_no_bucket(faulty: FaultyStore) -> None:
     faulty.fault(lists, listing("veza", "<IsTruncated>false</IsTruncated>"))
     files = Files(Layout())
-    assert "lists no object at all" in str(files.prove(Sample(), files.areas_of([GHOST])).proof())
+    assert "lists no object at all" in str(files.prove(Sample(), files.rows([GHOST]).areas).proof())
 
 
 def test_a_list_of_names_is_read_page_by_page(faulty: FaultyStore) -> None:

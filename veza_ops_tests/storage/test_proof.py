@@ -133,18 +133,18 @@ class Library:
                 make(Path(path))
 
     def sample(self, *file_paths: str) -> Sample:
-        areas = self.files.areas_of([*file_paths, *(known.file_path for known in self.known)])
+        areas = self.files.rows([*file_paths, *(known.file_path for known in self.known)]).areas
         of_area = {area: tuple(each for each in self.known if self.area(each.file_path) == area) for area in areas}
         whole = tuple(each for each in self.known if self.area(each.file_path).covered)
         return Sample(20, whole[:20], of_area, is_all=True)
 
     def area(self, file_path: str) -> Area:
-        (area,) = self.files.areas_of([file_path])
+        (area,) = self.files.rows([file_path]).areas
         return area
 
     def witnesses(self, *file_paths: str) -> Witnesses:
         """The proof for stale rows of these paths."""
-        return self.files.prove(self.sample(*file_paths), self.files.areas_of(file_paths))
+        return self.files.prove(self.sample(*file_paths), self.files.rows(file_paths).areas)
 
     def why_not(self, *file_paths: str) -> list[str]:
         """Why each of the files may not be called missing, or nothing."""
@@ -412,7 +412,7 @@ def test_a_linked_disk_is_proven_by_witnesses_on_it_alone(library: Library, tmp_
 
 def test_a_new_platform_is_taken_on_trust_and_said_so(library: Library) -> None:
     (library.root / "empty").mkdir()
-    witnesses = library.files.prove(Sample(20), library.files.areas_of(["a/x", "empty/x"]))
+    witnesses = library.files.prove(Sample(20), library.files.rows(["a/x", "empty/x"]).areas)
     proof = witnesses.proof()
     assert "taken on trust" in str(proof)
     proof.require(library.layout)
@@ -432,7 +432,7 @@ def test_without_a_sample_there_is_no_proof_and_every_run_says_so(library: Libra
 def test_a_root_that_is_not_a_folder_is_refused_even_without_a_sample(root: Path, sample: Sample, broken: str) -> None:
     (root / "dangling").symlink_to(root / "unmounted")
     files = Files(Layout(str(root / broken)))
-    areas = files.areas_of(["a/none.flac"])
+    areas = files.rows(["a/none.flac"]).areas
     proof = files.prove(sample, areas).proof()
     with pytest.raises(StorageNotProvenError, match="can't be used"):
         proof.require(files.layout)

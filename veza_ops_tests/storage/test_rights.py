@@ -74,7 +74,7 @@ def look(
     for name, value in store.environment(request.param.replace(":", "-")).items():
         monkeypatch.setenv(name, value)
     files = Files(Layout())
-    areas = files.areas_of([GHOST])
+    areas = files.rows([GHOST]).areas
     known = tuple(Known(f"s3://{bucket}/a/{number}.flac", "ready") for number in (1, 2, 3))
     witnesses = files.prove(Sample(20, (), dict.fromkeys(areas, known)), areas)
     looks = files.search([GHOST, FILE, COMING], asks_again=True)
