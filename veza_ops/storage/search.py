@@ -71,6 +71,8 @@ class Search:
             if look is _LINK
         )
         self._ask(task for each in wanted for task in self._again(each))
+        for node in tops.values():
+            node.take_apart()
 
     def _lay_out(self, wanted: Sequence[Wanted]) -> dict[str, Node]:
         tops: dict[str, Node] = defaultdict(Node)

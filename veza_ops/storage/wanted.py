@@ -108,6 +108,14 @@ class Node:
             node = node.below.get(part) if node else None
         return node
 
+    def take_apart(self) -> None:
+        """Let go of all nodes below: while they hold each other, their names wait for the garbage collector."""
+        nodes = [self]
+        while nodes:
+            node = nodes.pop()
+            nodes.extend(node.below.values())
+            node.below.clear()
+
     def why_not(self) -> str:
         """The first doubt about this folder, or one on the way to it."""
         node: Node | None = self

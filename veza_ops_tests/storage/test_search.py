@@ -1,8 +1,10 @@
 """Folders that can't be read as others can: too slow, hung, leading nowhere, or full of names in old bytes."""
 
+import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -415,3 +417,23 @@ def test_a_folder_that_hangs_costs_the_rows_in_it_and_no_others(
         "missing",
     ]
     assert f"no answer within {AT_ONCE:g} s" in looks[41].reason
+
+
+def test_what_was_looked_for_is_held_by_nobody_once_it_was_found(tmp_path: Path) -> None:
+    """Folders and names of a batch are many, and the garbage collector comes by late."""
+    (tmp_path / "album").mkdir()
+    rows = Files(Layout(str(tmp_path))).rows(["album/none.flac"])
+    (wanted,) = map(weakref.ref, rows.folders.values())
+    gc.disable()
+    try:
+        looks = Files(Layout(str(tmp_path))).search(rows)
+        del rows
+        assert wanted() is None
+        assert looks[0].verdict is Verdict.MISSING
+    finally:
+        gc.enable()
+
+
+def test_a_path_of_a_thousand_folders_is_looked_for(tmp_path: Path) -> None:
+    (look,) = Files(Layout(str(tmp_path))).search(["a/" * 1_500 + "song.flac"])
+    assert look.verdict is Verdict.MISSING
