@@ -9,7 +9,7 @@ from veza_ops.storage.files import AN_HOUR, Files, whole_reasons
 from veza_ops.storage.look import Area, Gone, Look, Verdict
 from veza_ops.storage.proof import Proof, Sample, Witnesses
 from veza_ops.text import shown
-from veza_ops.tracks.row import Judged, Track
+from veza_ops.tracks.row import Judged, Track, many
 from veza_ops.witnesses import draw_for, occupied
 
 if TYPE_CHECKING:  # loads SQLAlchemy
@@ -90,7 +90,7 @@ class Looking:
         ]
         missing = [each for each in looked_for if each[1].gone and not doubts[each[1].gone]]
         reasons = whole_reasons([look for _, look in missing], [track.file_path or "" for track, _ in missing])
-        judged = map(Judged, [track for track, _ in missing], reasons)
+        judged = many(Judged, zip([track for track, _ in missing], reasons, strict=True))
         return Looks(present, tuple(judged), tuple(unverifiable), witnesses.proof(doubts))
 
     def _sample(self, areas: Sequence[Area]) -> Sample:

@@ -98,7 +98,7 @@ def create_engine(
     engine = sa.create_engine(
         "postgresql+psycopg://",
         isolation_level="READ COMMITTED",  # what the guarded write is made for, whatever the role is set to
-        pool_size=1,  # the steps of a process run one after another
+        pool_size=2,  # of a step, one that writes, and one for what is looked for meanwhile
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={

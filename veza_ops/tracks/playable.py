@@ -2,10 +2,10 @@
 
 import codecs
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os.path import commonprefix
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 import sqlalchemy as sa
@@ -13,6 +13,8 @@ from sqlalchemy.dialects.postgresql import array
 
 from veza_ops.tracks.preflight import facts_of
 from veza_ops.tracks.row import NOT_PLAYABLE, Playable
+
+Read = TypeVar("Read")
 
 Where = Sequence[sa.ColumnElement[bool]]
 
@@ -207,11 +209,15 @@ class PlayableTracks:
 
     def _readable(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         """The rows of a query. Raises UnreadableError for a text in them that has no form in UTF-8."""
+        return self._read(query, lambda result: result.all())
+
+    def _read(self, query: sa.Select[Any], take: Callable[[sa.CursorResult[Any]], Read]) -> Read:
+        """What `take` makes of the rows of a query. Raises UnreadableError, as above."""
         if facts_of(self.table).encoding == "UTF8":
-            return self.connection.execute(query).all()
+            return take(self.connection.execute(query))
         try:
             with self.connection.begin_nested():
-                return self.connection.execute(query).all()
+                return take(self.connection.execute(query))
         except sa.exc.DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) not in _UNREADABLE:
                 raise

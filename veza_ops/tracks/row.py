@@ -4,9 +4,14 @@ Times travel between steps as text in UTC, to the microsecond, as PostgreSQL pri
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from functools import partial
+from itertools import repeat
+from typing import Any, NamedTuple, TypeVar
+
+Row = TypeVar("Row", bound=NamedTuple)
 
 ORPHAN_TRACK_AGE_THRESHOLD = timedelta(hours=1)
 """How long a track may stay in processing before its file is looked for."""
@@ -124,6 +129,17 @@ class Change(NamedTuple):
         return (track.file_path, track.status_message, track.updated_at) == after
 
 
+def changes_of(
+    tracks: Sequence[Track], before: str, after: str, messages: Iterable[str | None], stamp: str | None
+) -> list[Change]:
+    """The changes that make of `tracks`, whose status was `before`, what they are `after`, each with its message."""
+    if not tracks:
+        return []
+    ids, paths, _, times, old_messages = zip(*tracks, strict=True)
+    known = ids, [path or "" for path in paths], repeat(before), old_messages, times
+    return many(Change, zip(*known, repeat(after), messages, repeat(stamp), strict=False))
+
+
 @dataclass(frozen=True)
 class Written:
     """What became of rows that were to be written. Those in none of these were changed or held by somebody else."""
@@ -133,6 +149,11 @@ class Written:
     """Those that the database won't change, and why."""
     untried: tuple[Track, ...] = ()
     """Those that there was no time for."""
+
+
+def many(kind: type[Row], rows: Iterable[Iterable[Any]]) -> list[Row]:
+    """`rows` as named tuples of a kind: what its ``_make`` does for one, in a fifth of the time for each."""
+    return list(map(partial(tuple.__new__, kind), rows))
 
 
 def age_hours(created_at: str, now: str) -> float:

@@ -14,12 +14,14 @@ import sqlalchemy as sa
 from veza_ops.errors import TracksTableError
 from veza_ops.tracks.playable import TAKES_ANY_NAME, UnreadableError, Where, has_zone, listed, literally
 from veza_ops.tracks.preflight import facts_of, require_room
-from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Named, Place, Track, Written
+from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Named, Place, Track, Written, many
 from veza_ops.tracks.writing import Aim, WritingTracks
 
 LARGE_TABLE_ROWS = 100_000
 """From this many rows on (as the planner estimates), reading the whole table every hour is worth a warning."""
 
+
+_AT_ONCE = 5_000
 
 _IN_A_BUCKET = "^s3://[A-Za-z0-9._-]+/"
 
@@ -234,7 +236,7 @@ class Tracks(WritingTracks):
         self, orphans: Sequence[Track], *, cutoff: str, message: str, quiet: str | None = None, stamp: str | None = None
     ) -> Written:
         """Mark `orphans` failed where the whole premise still holds."""
-        aim = Aim(self.stale(cutoff, quiet), "failed", stamp or self.stamp(), message)
+        aim = Aim(self.stale(cutoff, quiet), "processing", "failed", stamp or self.stamp(), message)
         return self.write(orphans, aim)
 
     def restore(
@@ -244,7 +246,7 @@ class Tracks(WritingTracks):
 
         Their message becomes what `messages` has for them, and is cleared otherwise.
         """
-        aim = Aim(self.failed(), "processing", stamp or self.stamp(), self.cleared, messages or {})
+        aim = Aim(self.failed(), "failed", "processing", stamp or self.stamp(), self.cleared, messages or {})
         return self.write(tracks, aim)
 
     @property
@@ -302,7 +304,7 @@ class Tracks(WritingTracks):
 
     def _tracks(self, query: sa.Select[Any]) -> list[Track]:
         try:
-            return list(map(Track._make, self._readable(query)))
+            return self._read(query, _as_tracks)
         except UnreadableError:
             return self._one_by_one(list(self.connection.scalars(query.with_only_columns(self._text("id")))))
 
@@ -311,7 +313,7 @@ class Tracks(WritingTracks):
         wanted = listed(list(ids), "id")
         same = self.table.c.id == sa.cast(wanted.c.id, self.table.c.id.type)
         try:
-            rows = self._readable(sa.select(*self._columns()).join(wanted, same))
+            rows = self._read(sa.select(*self._columns()).join(wanted, same), _as_tracks)
         except UnreadableError:
             if len(ids) > 1:
                 half = len(ids) // 2
@@ -319,8 +321,13 @@ class Tracks(WritingTracks):
             identity, _, created_at, updated_at, _ = self._columns()
             readable = self.connection.execute(sa.select(identity, created_at, updated_at).join(wanted, same))
             return [Track(row[0], None, row[1], row[2]) for row in readable]
-        by_id = {row[0]: Track._make(row) for row in rows}
+        by_id = {row.id: row for row in rows}
         return [by_id[identity] for identity in ids if identity in by_id]
+
+
+def _as_tracks(result: sa.CursorResult[Any]) -> list[Track]:
+    """All rows, some at a time: what the driver makes of each is several times as large as the track."""
+    return [track for rows in result.partitions(_AT_ONCE) for track in many(Track, rows)]
 
 
 def _as_text(path: str | bytes) -> str | None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from veza_ops.tracks.database import LOCK_SHARE, of_a_row
 from veza_ops.tracks.playable import PlayableTracks, Where, as_json, has_zone, listed
 from veza_ops.tracks.preflight import facts_of
-from veza_ops.tracks.row import Change, Judged, Place, Track, Written
+from veza_ops.tracks.row import Change, Judged, Place, Track, Written, changes_of, many
 
 DIVIDING_SECONDS = 10.0
 """So long at most is a part divided at a time, since what was written of it stays locked until the commit."""
@@ -39,6 +39,8 @@ class Aim:
     """What a write makes of rows."""
 
     premise: Where
+    before: str
+    """The status that the premise asks for."""
     status: str
     stamp: str | None
     """The time that becomes ``updated_at``, as `WritingTracks.stamp` gives it."""
@@ -49,6 +51,10 @@ class Aim:
     def message_of(self, track: Track) -> str | None:
         """The ``status_message`` that `track` gets."""
         return self.message if self.messages is None else self.messages.get(track.place, self.message)
+
+    def changes(self, tracks: Sequence[Track]) -> list[Change]:
+        """What it makes of `tracks`, if it makes something of them."""
+        return changes_of(tracks, self.before, self.status, map(self.message_of, tracks), self.stamp)
 
 
 class _NotAsMeant(Exception):  # noqa: N818 - no error: it takes a savepoint back
@@ -90,7 +96,8 @@ class WritingTracks(PlayableTracks):
         while True:
             try:
                 with nullcontext() if facts_of(self.table).is_plain else self.connection.begin_nested():
-                    changes, dividing = self._divided([each for each in tracks if each.place not in undone], aim)
+                    left = [each for each in tracks if each.place not in undone] if undone else [*tracks]
+                    changes, dividing = self._divided(left, aim)
                 break
             except _NotAsMeant as found:
                 undone |= {judged.track.place: judged for judged in found.refused}
@@ -152,24 +159,20 @@ class WritingTracks(PlayableTracks):
             values["status_message"] = sa.cast(held.c.becomes, table.c.status_message.type)
         if updated is not None:
             values["updated_at"] = sa.cast(sa.literal(aim.stamp, sa.Text), updated.type)
-        written = (
-            sa.update(table)
-            .values(values)
-            .where(table.c.id == held.c.id, *aim.premise, *self._unchanged(held))
-            .returning(
-                *before,
-                self._text("status").label("status_after"),
-                self._text("status_message").label("status_message_after"),
-                self._text("updated_at").label("updated_at_after"),
-            )
-            .cte("written")
-        )
-        if facts_of(self.table).is_plain:
-            return list(map(Change._make, self.connection.execute(sa.select(written)).all()))
+        write = sa.update(table).values(values).where(table.c.id == held.c.id, *aim.premise, *self._unchanged(held))
+        if facts_of(self.table).is_plain:  # a row that was changed was as it was read, and is what it was to become
+            ids = set(self.connection.scalars(write.returning(sa.cast(held.c.id, sa.Text))))
+            return aim.changes(tracks if len(ids) == len(tracks) else [each for each in tracks if each.id in ids])
+        written = write.returning(
+            *before,
+            self._text("status").label("status_after"),
+            self._text("status_message").label("status_message_after"),
+            self._text("updated_at").label("updated_at_after"),
+        ).cte("written")
         # Not a join, which the planner would take for one of a few rows.
         places = sa.select(written.c.id, written.c.file_path)
         spared = sa.select(*before, *[sa.cast(sa.null(), sa.Text)] * 3).where(sa.tuple_(*before[:2]).not_in(places))
-        rows = list(map(Change._make, self.connection.execute(sa.select(written).union_all(spared)).all()))
+        rows = many(Change, self.connection.execute(sa.select(written).union_all(spared)).all())
         changes, refused = self._told_apart(rows, tracks, aim)
         if refused:
             raise _NotAsMeant(refused)
