@@ -18,7 +18,18 @@ import orjson
 import upath
 
 from veza_ops.errors import ConfigurationError
-from veza_ops.places import ANSWER_SECONDS, hide, is_folder, is_gone, lines_of, plain_files, remove, write_new
+from veza_ops.places import (
+    ANSWER_SECONDS,
+    hide,
+    is_folder,
+    is_gone,
+    is_on_disk,
+    lines_of,
+    plain_files,
+    remove,
+    rename,
+    write_new,
+)
 from veza_ops.tracks.row import SERVER, Change, Judged, Place
 
 MARKED = "marked"
@@ -35,6 +46,9 @@ RESTORING = "restoring"
 """Rows that the undo was about to put back, before that was confirmed."""
 UNVERIFIABLE = "unverifiable"
 """Rows that were left alone because nobody could look at their file."""
+
+_CONFIRMATION = "The confirmation of what this run has just changed"
+_AS_PLANNED = "It is listed there as what was to be changed."
 
 _PLANS = f"{MARKING}-", f"{RESTORING}-"
 _ID_OF_A_RUN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
@@ -63,10 +77,22 @@ class Evidence:
         """
         return self._write(kind, batch, rows, "The evidence of this run", "Without it nothing is changed.")
 
-    def confirm(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write down what has been changed. Raises ConfigurationError, which says what is left to go by."""
-        what = "The confirmation of what this run has just changed"
-        self._write(kind, batch, rows, what, "It is listed there as what was to be changed.")
+    def confirm(
+        self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]], as_planned: upath.UPath | None = None
+    ) -> None:
+        """Write down what has been changed. A plan that says the same already becomes the confirmation itself.
+
+        In an object store, where nothing is renamed, it is written anew all the same, and the plan removed. Raises
+        ConfigurationError, which says what is left to go by.
+        """
+        if as_planned is None or not is_on_disk(as_planned):
+            self._write(kind, batch, rows, _CONFIRMATION, _AS_PLANNED)
+            self.drop(*filter(None, [as_planned]))
+            return
+        try:
+            rename(as_planned, f"{kind}-{as_planned.name.partition('-')[2]}", self.answer_seconds)
+        except OSError as error:
+            raise self._unwritable(_CONFIRMATION, _AS_PLANNED, error) from None
 
     def add(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a list of rows that were left alone. Raises ConfigurationError."""
@@ -76,10 +102,13 @@ class Evidence:
         try:
             return write_new(self.of_run, f"{kind}-{batch:05}", map(_line, rows), self.answer_seconds)
         except OSError as error:
-            raise ConfigurationError(
-                f"{what} can't be written to {self.of_run}: {error.strerror or error}. {so} Give evidence.folder a "
-                "place that this process may write to, with room."
-            ) from None
+            raise self._unwritable(what, so, error) from None
+
+    def _unwritable(self, what: str, so: str, error: OSError) -> ConfigurationError:
+        return ConfigurationError(
+            f"{what} can't be written to {self.of_run}: {error.strerror or error}. {so} Give evidence.folder a "
+            "place that this process may write to, with room."
+        )
 
     def files(self, kind: str, batch: int | None = None) -> list[upath.UPath]:
         """The run's files of one kind: those of one batch, or batch by batch. Nothing but plain files counts.

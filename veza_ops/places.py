@@ -128,6 +128,17 @@ def write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: f
     return path
 
 
+def rename(path: upath.UPath, name: str, seconds: float = ANSWER_SECONDS) -> None:
+    """Give a file on a disk another name in its folder, for good. Raises OSError, also when that takes longer."""
+    folder = os.path.dirname(path.path)
+
+    def move() -> None:
+        os.rename(path.path, f"{folder}/{name}")
+        _sync(folder)
+
+    within(seconds, move)
+
+
 def lines_of(path: upath.UPath, seconds: float = ANSWER_SECONDS) -> Iterator[bytes]:
     """The lines of a file. Raises OSError, also when one isn't read within `seconds`."""
     return each_within(seconds, buckets.lines_of(path, seconds) if in_bucket(path) else _lines_of(path))

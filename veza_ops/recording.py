@@ -5,7 +5,7 @@ No transaction is open, and no row is locked, while evidence is written.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,9 +14,11 @@ from veza_ops.errors import DagsterSilentError, DatabaseRefusedError, RunEndedEr
 from veza_ops.evidence import MARKED, MARKING, REFUSED, RESTORED, RESTORING, Evidence, Told, entry
 from veza_ops.looks import Transaction
 from veza_ops.pace import Pace
-from veza_ops.tracks.row import Change, Judged, Place, Track, Written
+from veza_ops.tracks.row import Change, Judged, Place, Track, Written, changes_of
 
-if TYPE_CHECKING:  # loads SQLAlchemy
+if TYPE_CHECKING:  # loads SQLAlchemy, and UPath
+    import upath
+
     from veza_ops.tracks.table import Tracks
 
 
@@ -51,24 +53,35 @@ class Recorder:
     """Raises RunEndedError when somebody has ended the run."""
     pace: Pace = field(default_factory=Pace)
 
+    def plan(self, kind: Kind, rows: Sequence[Judged], messages: Callable[[Track], str | None]) -> "Plan":
+        """Write down what is to become of `rows`; `messages` gives the message that each gets.
+
+        Raises ConfigurationError for evidence that can't be written, and what the database raises.
+        """
+        with self.database() as table:
+            known = Known(table.identity, str(table.now()))
+            stamp = table.stamp()
+        tracks = [track for track, _ in rows]
+        changes = tuple(changes_of(tracks, kind.status_before, kind.status_after, map(messages, tracks), stamp))
+        lines = map(known.line, changes, [reason for _, reason in rows])
+        return Plan(kind, rows, known, stamp, changes, self.records.write(kind.planned, self.batch, lines))
+
     def write(
         self,
-        kind: Kind,
-        rows: Sequence[Judged],
-        messages: Callable[[Track], str | None],
+        plan: "Plan",
         change: "Callable[[Tracks, str | None], Written]",
         until: float = math.inf,
         looked_at: int = 1,
     ) -> Written:
-        """Have `change` write `rows`, with evidence before and after; it is given the time to set as ``updated_at``.
+        """Have `change` write what is planned, and confirm it; it is given the time to set as ``updated_at``.
 
-        `messages` gives the message that each row gets. What isn't ready to be committed at `until`, by the monotonic
+        What isn't ready to be committed at `until`, by the monotonic
         clock, or takes a statement too long, is taken back, and `pace` says what becomes of it: `looked_at` rows were
-        looked at for it, which may be more. Raises ConfigurationError for evidence that can't be written,
+        looked at for it, which may be more. Raises ConfigurationError for a confirmation that can't be written,
         RunEndedError, TooSlowError, and what the database raises: then the plan is all that is left, unless it is sure
         that nothing came of it.
         """
-        return self._listed(self._written(kind, rows, messages, change, until, looked_at))
+        return self._listed(self._written(plan, change, until, looked_at))
 
     def too_late(self, rows: Sequence[Judged], looked_at: int) -> Written:
         """What becomes of `rows` whose looks are too old already; `looked_at` rows were looked at for it."""
@@ -81,28 +94,14 @@ class Recorder:
         return written
 
     def _written(
-        self,
-        kind: Kind,
-        rows: Sequence[Judged],
-        messages: Callable[[Track], str | None],
-        change: "Callable[[Tracks, str | None], Written]",
-        until: float,
-        looked_at: int,
+        self, plan: "Plan", change: "Callable[[Tracks, str | None], Written]", until: float, looked_at: int
     ) -> Written:
-        with self.database() as tracks:
-            known = Known(tracks.identity, str(tracks.now()))
-            stamp = tracks.stamp()
-        plan = self.records.write(
-            kind.planned,
-            self.batch,
-            (known.line(_planned(kind, track, messages(track), stamp)) for track, _ in rows),
-        )
         is_changed = False
         try:
             with self.database() as tracks:
                 if until < math.inf:
                     tracks.limit(until - time.monotonic())
-                written = change(tracks, stamp)
+                written = change(tracks, plan.stamp)
                 self.require_wanted()  # as late as can be: it may have waited for a lock
                 if written.changes and time.monotonic() >= until:
                     raise _TooLateError
@@ -110,16 +109,26 @@ class Recorder:
         except (*_LATE, DatabaseRefusedError, DagsterSilentError, RunEndedError) as error:
             if is_changed:  # a commit that was answered with nonsense may have come to pass
                 raise
-            self.records.drop(plan)
+            self.records.drop(plan.file)
             if not isinstance(error, _LATE):
                 raise
-            return self.pace.too_late(rows, looked_at)
+            return self.pace.too_late(plan.rows, looked_at)
         self.pace.in_time()
-        if written.changes:
-            why = {track.place: reason for track, reason in rows}
-            self.records.confirm(kind.done, self.batch, (known.line(each, why[each.place]) for each in written.changes))
-        self.records.drop(plan)
+        self._confirm(plan, written.changes)
         return written
+
+    def _confirm(self, plan: "Plan", changes: tuple[Change, ...]) -> None:
+        """Write down what has become of what was planned; mostly, the plan says just that."""
+        if changes == plan.changes:
+            self.records.confirm(plan.kind.done, self.batch, plan.lines(changes), plan.file)
+            return
+        if changes:
+            self.records.confirm(plan.kind.done, self.batch, plan.lines(changes))
+        self.records.drop(plan.file)
+
+    def take_back(self, plan: "Plan") -> None:
+        """Remove a plan of which nothing comes."""
+        self.records.drop(plan.file)
 
     def done_earlier(self, kind: Kind) -> list[Track]:
         """The tracks of the batch that an earlier attempt of this run changed, and that are as it left them.
@@ -177,6 +186,24 @@ class Known:
         if why:
             line["why"] = why
         return line
+
+
+class Plan(NamedTuple):
+    """What is to become of some rows, as it is written down."""
+
+    kind: Kind
+    rows: Sequence[Judged]
+    known: Known
+    stamp: str | None
+    """The time that becomes ``updated_at``."""
+    changes: tuple[Change, ...]
+    file: "upath.UPath"
+
+    def lines(self, changes: Iterable[Change]) -> Iterator[dict[str, str | None]]:
+        """What has become of some of the rows, as evidence has it."""
+        why = {track.place: reason for track, reason in self.rows}
+        for each in changes:
+            yield self.known.line(each, why[each.place])
 
 
 class Unheard(NamedTuple):
@@ -241,8 +268,3 @@ def _told(records: Evidence, kind: str, batch: int, table: str) -> dict[Place, l
     for of_place in told.values():
         of_place.sort(key=lambda each: each.planned_at)
     return told
-
-
-def _planned(kind: Kind, track: Track, message: str | None, stamp: str | None) -> Change:
-    before = kind.status_before, track.status_message, track.updated_at
-    return Change(track.id, track.file_path or "", *before, kind.status_after, message, stamp)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import upath
 
+from veza_ops import places
 from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import MARKED, MARKING, Evidence, digest, entry, is_same_table, read, read_changes
 from veza_ops.places import lasting
@@ -310,3 +311,28 @@ def test_the_change_and_the_track_as_it_was_left_are_told_from_any_other() -> No
     assert left.left(marked("a"))
     for other in ({"file_path": "b.flac"}, {"updated_at": "2026-01-02 00:00:01"}, {"status_message": "other"}):
         assert not left.left(marked("a", **other))
+
+
+def test_a_plan_that_came_to_pass_as_it_was_written_becomes_the_confirmation_itself(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = evidence.write(MARKING, 0, [change("a")])
+    synced: list[str] = []
+    monkeypatch.setattr(places, "_sync", synced.append)
+    evidence.confirm(MARKED, 0, [], plan)
+    (confirmed,) = evidence.files(MARKED, 0)
+    assert not evidence.files(MARKING, 0)
+    assert list(evidence.rows(confirmed)) == [change("a")]
+    assert synced == [str(evidence.of_run)], "the folder itself has to know it after a power cut"
+
+
+def test_a_plan_that_can_not_be_renamed_is_left_to_go_by(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = evidence.write(MARKING, 0, [change("a")])
+
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "rename", denied)
+    with pytest.raises(ConfigurationError, match="It is listed there as what was to be changed"):
+        evidence.confirm(MARKED, 0, [], plan)
+    assert evidence.files(MARKING, 0) == [plan]

@@ -206,10 +206,9 @@ def restore(tracks: Sequence[Track], messages: Mapping[Place, str | None], recor
     while tracks:
         size = recorder.pace.size
         part, rest = tracks[:size], tracks[size:]
+        judged = [Judged(track, "its file is there") for track in part]
         written = recorder.write(
-            RESTORE,
-            [Judged(track, "its file is there") for track in part],
-            lambda track: messages.get(track.place, cleared),
+            recorder.plan(RESTORE, judged, lambda track: messages.get(track.place, cleared)),
             lambda table, stamp, part=part: table.restore(part, messages, stamp=stamp),  # type: ignore[misc]
         )
         changes.extend(written.changes)

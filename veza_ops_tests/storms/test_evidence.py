@@ -74,11 +74,16 @@ def test_without_evidence_on_disk_nothing_is_changed(
 def test_a_disk_that_is_full_at_the_confirmation_leaves_the_plan_to_go_by(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One row was changed by somebody else, so that the plan doesn't say what came of it."""
+    raced, *others = scene.ghosts
+    touch = "UPDATE tracks SET updated_at = now() WHERE id = :id"
+    AFTER_EVIDENCE.arrange(monkeypatch, lambda: scene.library.execute(touch, id=raced))
     disk_is_full(monkeypatch, stat.S_ISREG, call=2)
     result = scene.run()
     assert "The confirmation of what this run has just changed can't be written" in failure(result)
     assert "listed there as what was to be changed" in failure(result)
-    scene.assert_all_is_well()
+    scene.assert_no_good_track_changed()
+    assert [scene.library.status(each) for each in others] == ["failed"] * len(others)
     records = evidence_of(scene, result)
     assert rows_of(records, MARKED) == []
     assert {row["id"] for row in rows_of(records, MARKING)} == set(map(str, scene.ghosts))
