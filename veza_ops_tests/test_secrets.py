@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from veza_ops.definitions import build_defs
 from veza_ops.steps import plain_failures
-from veza_ops.text import brief, has_login, hidden, keep_secret, quoted, reveal, shown
+from veza_ops.text import all_shown, brief, has_login, hidden, keep_secret, quoted, reveal, shown
 from veza_ops_tests.library import Library, counts, failure, run_config, run_job
 from veza_ops_tests.paths import same_every_time
 
@@ -314,3 +314,13 @@ def test_a_row_that_holds_the_beginning_of_an_address_costs_itself_alone(
     library.add_ghost()
     told = counts(run_job(library, instance))
     assert (told["unverifiable"], told["marked_failed"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "odd", ["a\nb", f"{WORD}.flac", "https://u:pw@host/x", "password='a b'", "postgres://u:pw@h", "?sig=abc", "\u202e"]
+)
+def test_many_texts_are_each_shown_as_one_would_be(odd: str) -> None:
+    keep_secret(WORD)
+    texts = ["song.flac", odd, "", "another song.flac"]
+    assert all_shown(texts) == [shown(text) for text in texts]
+    assert all_shown([odd]) == [shown(odd)]

@@ -14,7 +14,7 @@ from veza_ops.cleanup import rules
 from veza_ops.cleanup.asset import of_cleanup
 from veza_ops.cleanup.lists import earlier_lists, keep_once
 from veza_ops.cleanup.marking import Marking
-from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch
+from veza_ops.cleanup.rules import Checked, Found, Handed, Outcome, StaleBatch
 from veza_ops.errors import VezaOpsError
 from veza_ops.findings import TRACKS, report
 from veza_ops.heartbeat import beat
@@ -102,7 +102,7 @@ def look_through(stale: StaleBatch, database: Database, storage: Storage) -> Che
     """Read the rows of a batch, and look for their files."""
     with database.tracks() as tracks:
         rows = tracks.read(stale.sweep.stale(tracks), stale.batch)
-    return rules.check(storage.files(), stale.sweep, stale.batch, rows, database.tracks)
+    return rules.check(storage.files(), stale.sweep, stale.batch, rows, database.tracks, database.drawn)
 
 
 @dg.op(out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)}, tags={"kind": "postgres"})
@@ -162,7 +162,7 @@ def say_what_is_asked_singly(context: dg.OpExecutionContext, folders: Iterable[s
 
 
 @dg.op(tags={"kind": "filesystem"})
-def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage) -> Checked:
+def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage) -> Handed:
     """Prove the storage, then look for the file of each track of the batch."""
     began = time.monotonic()
     with plain_failures(context):
@@ -176,13 +176,13 @@ def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Dat
     context.log.info("%d present, %d missing, %d unverifiable; %s", *said.values())
     said |= say_what_is_asked_singly(context, checked.learned.singly)
     context.add_output_metadata(said | {"seconds": round(time.monotonic() - began, 3)})
-    return checked
+    return Handed.of(checked)
 
 
 @dg.op(tags={"kind": "postgres"})
 def mark_orphans_failed(
     context: dg.OpExecutionContext,
-    checked: Checked,
+    handed: Handed,
     config: MarkConfig,
     database: Database,
     storage: Storage,
@@ -194,6 +194,7 @@ def mark_orphans_failed(
     """
     began = time.monotonic()
     with plain_failures(context):
+        checked = handed.taken()
         records = evidence.of_run(context.run_id, context.instance)
         recorder = Recorder(records, checked.batch.number, database.tracks, lambda: require_wanted(context))
         time.sleep(rules.seconds_to_settle(checked, timedelta(seconds=config.settle_seconds), database.tracks))

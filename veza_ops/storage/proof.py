@@ -52,6 +52,11 @@ class Sample:
     """Whether row-level security may hide rows."""
 
     @property
+    def in_full(self) -> dict[Area, tuple[Known, ...]]:
+        """Those of areas that are no smaller for being among many: of `size` tracks, or of none, as there is none."""
+        return {area: own for area, own in self.areas.items() if len(own) in (0, self.size)}
+
+    @property
     def on_trust(self) -> bool:
         """Whether there is nothing at all to prove the storage with, and nothing speaks against it."""
         return not (self.size and (self.whole or any(self.areas.values()) or not self.is_all or self.may_hide))

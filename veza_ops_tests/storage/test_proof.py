@@ -407,6 +407,12 @@ def test_a_linked_disk_is_proven_by_witnesses_on_it_alone(library: Library, tmp_
         disk.rmdir()
 
 
+def test_a_sample_that_is_small_for_being_among_many_is_not_kept_for_others() -> None:
+    one, none, all_of_them = (Known("a/1.flac", "ready"),), (), (Known("b/1.flac", "ready"), Known("b/2.flac", "ready"))
+    sample = Sample(2, areas={A: one, NEW: none, Area("/srv/b"): all_of_them})
+    assert sample.in_full == {NEW: none, Area("/srv/b"): all_of_them}
+
+
 # -- on trust, without proof, and hidden ----------------------------------------------------------------------------
 
 
