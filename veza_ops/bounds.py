@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from operator import length_hint
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -85,8 +85,7 @@ class Lookers:
                 hung = {looker for looker in lookers if looker.is_hung(self.timeout_seconds)}
                 over = {looker for looker in lookers if not looker.is_alive()}
                 for looker in over:
-                    if looker.error is not None:
-                        raise looker.error
+                    looker.raise_error()
                 lost += len(hung)
                 for looker in hung:
                     looker.beat.is_given_up = True
@@ -118,9 +117,61 @@ class _Looker(threading.Thread):
             self._work(self)
         except Exception as error:  # noqa: BLE001 - handed to the caller, whose run it must end
             self.error = error
+        finally:
+            del self._work  # it may hold who holds this thread, and all that it has made
+
+    def raise_error(self) -> None:
+        """Raise what the work has raised, if anything.
+
+        Nothing here keeps it: it holds all that led to it, down to the rows of a batch, and would be held by that.
+        """
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
 
     def is_hung(self, seconds: float) -> bool:
         return self.is_alive() and time.monotonic() - self.beat.last > seconds
+
+
+class Ahead(Generic[Result]):
+    """What `do` returns: a thread works on it while its caller does something else."""
+
+    def __init__(self, do: Callable[[], Result], take_back: Callable[[Result], object]) -> None:
+        """`take_back` is given what was made though nobody wants it any more.
+
+        Raises RuntimeError when the system allows no thread.
+        """
+        self._is_made, self._is_settled = threading.Event(), threading.Event()
+        self._is_given_up = False
+        self._made: list[Result] = []
+
+        def work(_: _Looker) -> None:
+            try:
+                self._made.append(do())
+            finally:
+                self._is_made.set()
+            self._is_settled.wait()
+            if self._is_given_up:
+                take_back(self._made[0])
+
+        self._thread = _Looker(work)
+
+    def result(self) -> Result:
+        """What `do` has returned, once it is there. Raises what it has raised."""
+        self._is_made.wait()
+        self._is_settled.set()
+        if not self._made:
+            self._thread.join()
+            self._thread.raise_error()
+        return self._made[0]
+
+    def give_up(self) -> None:
+        """Nobody wants it any more, and nobody waits for it."""
+        self._is_given_up = True
+        self._is_settled.set()
 
 
 def _started(work: Callable[[_Looker], None], number: int, *, at_least: int) -> list[_Looker]:

@@ -41,6 +41,11 @@ class Pace:
         self.size = min(2 * self.size, self._known)
 
     @property
+    def is_full(self) -> bool:
+        """Whether all goes well, so that the next rows are likely to be in time, as many as there may be."""
+        return self.size == WRITTEN_AT_ONCE and not self._late
+
+    @property
     def is_stuck(self) -> bool:
         """Whether rows have been left alone since the last write: those beside them may be no faster."""
         return self._left > 0

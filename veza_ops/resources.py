@@ -19,7 +19,7 @@ import upath
 from pydantic import ConfigDict, Field, PrivateAttr
 from pydantic.config import JsonDict
 
-from veza_ops.errors import ConfigurationError
+from veza_ops.errors import ConfigurationError, RunEndedError
 from veza_ops.evidence import Evidence
 from veza_ops.places import ANSWER_SECONDS, lasting
 from veza_ops.storage.files import Files
@@ -30,6 +30,8 @@ from veza_ops.tracks.row import NOT_PLAYABLE
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from veza_ops.storage.look import Area
+    from veza_ops.storage.proof import Known
     from veza_ops.tracks.table import Tracks
 
 
@@ -77,6 +79,13 @@ class Database(Resource):
 
     _engine: sa.Engine | None = PrivateAttr(default=None)
     _table: sa.Table | None = PrivateAttr(default=None)
+    _is_over: bool = PrivateAttr(default=False)
+    _drawn: dict[Area, tuple[Known, ...]] = PrivateAttr(default_factory=dict)
+
+    @property
+    def drawn(self) -> dict[Area, tuple[Known, ...]]:
+        """The samples of areas that this process has drawn for its run, which its batches share."""
+        return self._drawn
 
     @property
     def is_configured(self) -> bool:
@@ -87,13 +96,15 @@ class Database(Resource):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Database]:  # noqa: ARG002 - the hook's signature
         """Dagster's hook: the connections are closed when the process that ran steps is done with them."""
         # While rows come and go by the hundred thousand, the garbage collector would walk through all that Dagster has
-        # loaded, and through the rows, again and again: nearly half of a large run's time.
+        # loaded, and through the rows, again and again: nearly half of a large run's time. Steps call it themselves.
         ordinary = gc.get_threshold()
         gc.freeze()
-        gc.set_threshold(20_000, *ordinary[1:])
+        gc.set_threshold(100_000, *ordinary[1:])
+        self._is_over = False
         try:
             yield self
         finally:
+            self._is_over = True
             gc.set_threshold(*ordinary)
             gc.unfreeze()
             if self._engine is not None:
@@ -112,6 +123,8 @@ class Database(Resource):
         from veza_ops.tracks.preflight import preflight  # noqa: PLC0415 - the same
         from veza_ops.tracks.table import Tracks  # noqa: PLC0415 - the same
 
+        if self._is_over:  # a thread that nobody waits for any more
+            raise RunEndedError("The run is over. Nothing more is asked of the database.")
         self.require_right()
         keep_secret(self.url)
         address = parse_url(self.url)

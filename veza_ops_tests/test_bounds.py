@@ -1,16 +1,20 @@
 """Nothing waits without a bound: tasks side by side, none of which holds up the others, and single ones."""
 
+import gc
+import queue
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
 
 from veza_ops import bounds
-from veza_ops.bounds import Beat, Lookers, each_within, within
+from veza_ops.bounds import Ahead, Beat, Lookers, each_within, within
 
 NONE_HANGS = 60.0
 AT_ONCE = 0.3
@@ -284,3 +288,54 @@ def test_items_that_are_slow_together_but_not_each_are_all_waited_for(released: 
             yield number
 
     assert list(each_within(AT_ONCE * 4, items())) == list(range(12))
+
+
+def test_what_a_task_has_raised_is_held_by_nobody_once_it_was_seen() -> None:
+    """It holds all that led to it, down to the rows of a batch."""
+
+    class Rows:
+        pass
+
+    def fail(rows: Rows) -> None:
+        def ask() -> None:
+            raise FileNotFoundError(str(rows))
+
+        with suppress(FileNotFoundError):
+            within(NONE_HANGS, ask)
+
+    rows = Rows()
+    seen = weakref.ref(rows)
+    gc.disable()  # which would come by at some time
+    try:
+        fail(rows)
+        del rows
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
+def test_what_is_made_ahead_is_there_when_it_is_asked_for() -> None:
+    assert Ahead(lambda: 7, lambda _: None).result() == 7
+
+
+def test_a_mistake_in_what_is_made_ahead_is_raised_when_it_is_asked_for() -> None:
+    def fail() -> int:
+        raise RuntimeError("a mistake")
+
+    ahead = Ahead(fail, lambda _: None)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        ahead.result()
+
+
+def test_what_is_made_ahead_for_nobody_is_taken_back_and_not_waited_for(released: threading.Event) -> None:
+    taken_back: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def make() -> int:
+        released.wait()
+        return 7
+
+    ahead = Ahead(make, taken_back.put)
+    ahead.give_up()
+    assert taken_back.empty()
+    released.set()
+    assert taken_back.get(timeout=NONE_HANGS) == 7

@@ -1,18 +1,37 @@
-"""One part of a batch: looked for once more, written, and written down."""
+"""One part of a batch after the other: looked for once more, written, and written down.
+
+While the server writes one part, a thread of ours looks for the next one and plans it. It never writes.
+"""
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from veza_ops.bounds import Ahead
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.rules import Checked, Outcome
 from veza_ops.evidence import REFUSED, UNVERIFIABLE, WOULD_MARK, digest, entry
-from veza_ops.recording import MARK, Recorder
+from veza_ops.recording import MARK, Plan, Recorder
 from veza_ops.storage.files import Files
 from veza_ops.tracks.row import Written
 
 _SHORTEST_SECONDS = 2.0
 """So long at least, a look holds."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A part that was looked for once more."""
+
+    first: Checked
+    """As it was before."""
+    part: Checked
+    began: float
+    """When the looks began, by the monotonic clock."""
+    plan: Plan | None
+    """What is to be written; None where nothing is, or where the looks are too old for it."""
+    since: float
+    """When all of this was done."""
 
 
 @dataclass(frozen=True)
@@ -37,51 +56,100 @@ class Marking:
     def _in_parts(self, checked: Checked) -> Iterator[Outcome]:
         """Each row is looked for right before it is written, however long the rows before it took.
 
-        What can't be written before its looks are too old is looked for anew, fewer rows at a time. After a row that is
-        left alone for it comes one from the other end, since its neighbours may be as slow.
+        What can't be written before its looks are too old is looked for anew, fewer rows at a time.
         """
-        waiting, pace = [checked.by_folder()], self.recorder.pace
-        while waiting:
-            self.recorder.require_wanted()
-            some = waiting.pop(0 if pace.is_stuck else -1)
-            first_look, rest = some.divided(pace.size, from_the_end=pace.is_stuck)
-            until = time.monotonic() + self._holds_seconds
-            part = rules.check_again(self.files, first_look, self.recorder.database)
-            written = self._write(part, until, len(first_look.missing))
-            part, untried = part.split_off(written.untried)
-            waiting += (each for each in (rest, untried) if each)
-            yield rules.outcome(
-                part,
-                marked={change.place for change in written.changes},
-                refused=written.refused,
-                dry_run=self.dry_run,
-                digest=self._list(part),
-            )
+        waiting = [checked.by_folder()]
+        ahead: Ahead[Ready] | None = None
+        try:
+            while waiting or ahead:
+                ready = self._fresh(ahead.result()) if ahead else self._ready(self._next(waiting))
+                ahead = self._ahead(waiting)
+                written = self._write(ready)
+                part, untried = ready.part.split_off(written.untried)
+                if ahead and not self.recorder.pace.is_full:  # too many rows, as is known by now
+                    too_many = ahead.result()
+                    ahead = None
+                    self._take_back(too_many)
+                    waiting.append(too_many.first)
+                if untried:
+                    waiting.append(untried)
+                yield rules.outcome(
+                    part,
+                    marked={change.place for change in written.changes},
+                    refused=written.refused,
+                    dry_run=self.dry_run,
+                    digest=self._list(part),
+                )
+        finally:
+            if ahead:
+                ahead.give_up()
+
+    def _next(self, waiting: list[Checked]) -> Checked:
+        """The next part; the others wait.
+
+        After a row that is left alone since it is slow comes one from the other end: its neighbours may be as slow.
+        """
+        pace = self.recorder.pace
+        some = waiting.pop(0 if pace.is_stuck else -1)
+        part, rest = some.divided(pace.size, from_the_end=pace.is_stuck)
+        if rest:
+            waiting.append(rest)
+        return part
+
+    def _ahead(self, waiting: list[Checked]) -> Ahead[Ready] | None:
+        """The next part, which is made ready while another is written; only as long as all goes well."""
+        if not waiting or not self.recorder.pace.is_full:
+            return None
+        part = self._next(waiting)
+        try:
+            return Ahead(lambda: self._ready(part), self._take_back)
+        except RuntimeError:  # no thread can be started
+            waiting.append(part)
+            return None
+
+    def _ready(self, first: Checked) -> Ready:
+        """Look for the files of a part once more, and plan what is to be written."""
+        self.recorder.require_wanted()
+        began = time.monotonic()
+        part = rules.check_again(self.files, first, self.recorder.database)
+        plan = None
+        if part.missing and not self.dry_run and time.monotonic() - began < self._holds_seconds:
+            plan = self.recorder.plan(MARK, part.missing, lambda _: part.sweep.message)
+        return Ready(first, part, began, plan, time.monotonic())
+
+    def _fresh(self, ready: Ready) -> Ready:
+        """`ready`, looked for anew if the part before it took so long that little time is left to write it."""
+        if time.monotonic() - ready.since < self._holds_seconds / 4:
+            return ready
+        self._take_back(ready)
+        return self._ready(ready.first)
+
+    def _take_back(self, ready: Ready) -> None:
+        if ready.plan:
+            self.recorder.take_back(ready.plan)
 
     @property
     def _holds_seconds(self) -> float:
         """How old a look may be when its row is written."""
         return max(self.files.look_timeout_seconds, _SHORTEST_SECONDS)
 
-    def _write(self, part: Checked, until: float, looked_at: int) -> Written:
-        records, batch = self.recorder.records, self.recorder.batch
+    def _write(self, ready: Ready) -> Written:
+        records, part = self.recorder.records, ready.part
         if not part.missing:
             return Written()
         if self.dry_run:
-            records.write(WOULD_MARK, batch, map(entry, part.missing))
+            records.write(WOULD_MARK, self.recorder.batch, map(entry, part.missing))
             return Written()
-        if time.monotonic() >= until:
-            return self._too_late(part, looked_at)
+        if ready.plan is None:
+            return self._too_late(part, len(ready.first.missing))
         sweep, orphans = part.sweep, [track for track, _ in part.missing]
         return self.recorder.write(
-            MARK,
-            part.missing,
-            lambda _: sweep.message,
+            ready.plan,
             lambda tracks, stamp: tracks.mark_failed(
                 orphans, cutoff=sweep.cutoff, message=sweep.message, quiet=sweep.quiet, stamp=stamp
             ),
-            until,
-            looked_at,
+            ready.began + self._holds_seconds,
+            len(ready.first.missing),
         )
 
     def _too_late(self, part: Checked, looked_at: int) -> Written:

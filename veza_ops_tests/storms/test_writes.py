@@ -216,6 +216,9 @@ class Clock:
     def takes_too_long(self) -> None:
         self.now += 31.0
 
+    def takes_its_time(self) -> None:
+        self.now += 20.0
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -247,6 +250,17 @@ def test_a_file_that_comes_while_look_or_write_takes_its_time_is_seen(
     after = counts(scene.run())
     assert (after["present"], after["marked_failed"], after["raced"]) == (4, 1, 0)
     assert [scene.library.status(each) for each in scene.ghosts] == ["processing", "processing", "failed"]
+
+
+def test_what_a_look_took_is_taken_from_the_time_of_the_write(
+    scene: Scene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Moment("the second look", Looking, "at", "after", call=2).arrange(monkeypatch, clock.takes_its_time)
+    AFTER_WRITE.arrange(monkeypatch, clock.takes_its_time)
+    late = scene.library.row(scene.ghosts[0])["file_path"]
+    Moment("before the next look", rules, "check_again", call=2).arrange(monkeypatch, lambda: scene.library.write(late))
+    after = counts(scene.run())
+    assert (after["present"], after["marked_failed"], after["raced"]) == (3, 2, 0)
 
 
 def test_a_write_that_can_never_be_in_time_fails_the_run_and_changes_nothing(
