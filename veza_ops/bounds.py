@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from itertools import islice
 from operator import length_hint
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 Task = TypeVar("Task")
@@ -136,42 +138,56 @@ class _Looker(threading.Thread):
         return self.is_alive() and time.monotonic() - self.beat.last > seconds
 
 
+class _Verdict(Enum):
+    WANTED = 1
+    GIVEN_UP = 2
+
+
 class Ahead(Generic[Result]):
-    """What `do` returns: a thread works on it while its caller does something else."""
+    """What `do` returns: once it is started, a thread works on it while its caller does something else.
+
+    Nothing but queues lies between the two: whatever moment an end of the run comes at, they leave no lock behind.
+    """
 
     def __init__(self, do: Callable[[], Result], take_back: Callable[[Result], object]) -> None:
-        """`take_back` is given what was made though nobody wants it any more.
+        """`take_back` is given what was made though nobody wants it any more."""
+        self._do, self._take_back = do, take_back
+        self._made: SimpleQueue[list[Result]] = SimpleQueue()
+        self._settled: SimpleQueue[_Verdict] = SimpleQueue()
+        self._thread: _Looker | None = None
 
-        Raises RuntimeError when the system allows no thread.
-        """
-        self._is_made, self._is_settled = threading.Event(), threading.Event()
-        self._is_given_up = False
-        self._made: list[Result] = []
+    def start(self) -> None:
+        """Let it be made. Where the system allows no thread, that waits until it is asked for."""
+        with suppress(RuntimeError):
+            self._thread = _Looker(lambda _: self._work())
 
-        def work(_: _Looker) -> None:
-            try:
-                self._made.append(do())
-            finally:
-                self._is_made.set()
-            self._is_settled.wait()
-            if self._is_given_up:
-                take_back(self._made[0])
-
-        self._thread = _Looker(work)
+    def _work(self) -> None:
+        made: list[Result] = []
+        try:
+            made.append(self._do())
+        finally:
+            self._made.put(made)
+        if self._settled.get() is _Verdict.GIVEN_UP:
+            self._take_back(made[0])
 
     def result(self) -> Result:
         """What `do` has returned, once it is there. Raises what it has raised."""
-        self._is_made.wait()
-        self._is_settled.set()
-        if not self._made:
+        if self._thread is None:
+            return self._do()
+        made: list[Result] | None = None
+        while made is None and self._thread.is_alive():
+            with suppress(Empty):
+                made = self._made.get(timeout=_TICK_SECONDS)
+        self._settled.put(_Verdict.WANTED)
+        if not made:
             self._thread.join()
             self._thread.raise_error()
-        return self._made[0]
+            made = self._made.get_nowait()
+        return made[0]
 
     def give_up(self) -> None:
         """Nobody wants it any more, and nobody waits for it."""
-        self._is_given_up = True
-        self._is_settled.set()
+        self._settled.put(_Verdict.GIVEN_UP)
 
 
 def _started(work: Callable[[_Looker], None], number: int, *, at_least: int) -> list[_Looker]:

@@ -91,6 +91,8 @@ class Evidence:
             return
         try:
             rename(as_planned, f"{kind}-{as_planned.name.partition('-')[2]}", self.answer_seconds)
+        except FileNotFoundError:  # another worker has confirmed it, or somebody has tidied up
+            self._write(kind, batch, rows, _CONFIRMATION, _AS_PLANNED)
         except OSError as error:
             raise self._unwritable(_CONFIRMATION, _AS_PLANNED, error) from None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import re
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from veza_ops.storage.proof import Known
     from veza_ops.tracks.table import Tracks
 
+
+_SHARED_SECONDS = 60.0
 
 SECRET: JsonDict = {"writeOnly": True}
 """Marks a field that holds a secret, in JSON Schema's words."""
@@ -81,10 +84,16 @@ class Database(Resource):
     _table: sa.Table | None = PrivateAttr(default=None)
     _is_over: bool = PrivateAttr(default=False)
     _drawn: dict[Area, tuple[Known, ...]] = PrivateAttr(default_factory=dict)
+    _drawn_since: float = PrivateAttr(default=0.0)
 
     @property
     def drawn(self) -> dict[Area, tuple[Known, ...]]:
-        """The samples of areas that this process has drawn for its run, which its batches share."""
+        """The samples of areas that this process has drawn for its run: its batches share them, each for a minute.
+
+        By then, an area may have playable tracks that had none.
+        """
+        if time.monotonic() - self._drawn_since > _SHARED_SECONDS:
+            self._drawn, self._drawn_since = {}, time.monotonic()
         return self._drawn
 
     @property
@@ -96,7 +105,7 @@ class Database(Resource):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Database]:  # noqa: ARG002 - the hook's signature
         """Dagster's hook: the connections are closed when the process that ran steps is done with them."""
         # While rows come and go by the hundred thousand, the garbage collector would walk through all that Dagster has
-        # loaded, and through the rows, again and again: nearly half of a large run's time. Steps call it themselves.
+        # loaded, and through the rows, again and again: nearly half of a large run's time.
         ordinary = gc.get_threshold()
         gc.freeze()
         gc.set_threshold(100_000, *ordinary[1:])

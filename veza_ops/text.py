@@ -47,7 +47,7 @@ def reveal(path: str) -> None:
 
 
 def _forget_revealed() -> None:
-    _secrets.difference_update([each for each in _secrets if os.path.normpath(each) in _revealed])
+    _secrets.difference_update([each for each in tuple(_secrets) if os.path.normpath(each) in _revealed])
 
 
 def _forms(value: str) -> set[str]:
@@ -107,7 +107,8 @@ def holds_secret(text: str) -> bool:
 
 def hidden(text: str) -> str:
     """`text` without the secrets that are known, and without the logins of addresses."""
-    for secret in sorted((each for each in _secrets if each in text), key=len, reverse=True):
+    # A copy: another thread may learn of secrets meanwhile.
+    for secret in sorted((each for each in tuple(_secrets) if each in text), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     if ":/" in text:
         text = _WORD.sub(_without_login, text)

@@ -315,7 +315,30 @@ def test_what_a_task_has_raised_is_held_by_nobody_once_it_was_seen() -> None:
 
 
 def test_what_is_made_ahead_is_there_when_it_is_asked_for() -> None:
-    assert Ahead(lambda: 7, lambda _: None).result() == 7
+    ahead = Ahead(lambda: 7, lambda _: None)
+    ahead.start()
+    assert ahead.result() == 7
+
+
+def test_where_no_thread_can_be_started_it_is_made_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    ahead = Ahead(lambda: 7, lambda _: None)
+    ahead.start()
+    assert ahead.result() == 7
+
+
+def test_a_thread_that_dies_before_it_has_begun_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(_: Ahead[int]) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Ahead, "_work", die)
+    ahead = Ahead(lambda: 7, lambda _: None)
+    ahead.start()
+    with pytest.raises(MemoryError):
+        ahead.result()
 
 
 def test_a_mistake_in_what_is_made_ahead_is_raised_when_it_is_asked_for() -> None:
@@ -323,6 +346,7 @@ def test_a_mistake_in_what_is_made_ahead_is_raised_when_it_is_asked_for() -> Non
         raise RuntimeError("a mistake")
 
     ahead = Ahead(fail, lambda _: None)
+    ahead.start()
     with pytest.raises(RuntimeError, match="a mistake"):
         ahead.result()
 
@@ -335,6 +359,7 @@ def test_what_is_made_ahead_for_nobody_is_taken_back_and_not_waited_for(released
         return 7
 
     ahead = Ahead(make, taken_back.put)
+    ahead.start()
     ahead.give_up()
     assert taken_back.empty()
     released.set()

@@ -336,3 +336,12 @@ def test_a_plan_that_can_not_be_renamed_is_left_to_go_by(evidence: Evidence, mon
     with pytest.raises(ConfigurationError, match="It is listed there as what was to be changed"):
         evidence.confirm(MARKED, 0, [], plan)
     assert evidence.files(MARKING, 0) == [plan]
+
+
+def test_a_plan_that_is_gone_is_confirmed_all_the_same(evidence: Evidence) -> None:
+    """Another worker has confirmed it, or somebody has tidied up: the rows are changed, and nothing else says so."""
+    plan = evidence.write(MARKING, 0, [change("a")])
+    evidence.drop(plan)
+    evidence.confirm(MARKED, 0, [change("a")], plan)
+    (confirmed,) = evidence.files(MARKED, 0)
+    assert list(evidence.rows(confirmed)) == [change("a")]

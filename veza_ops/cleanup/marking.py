@@ -3,6 +3,7 @@
 While the server writes one part, a thread of ours looks for the next one and plans it. It never writes.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from veza_ops.bounds import Ahead
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.rules import Checked, Outcome
+from veza_ops.errors import VezaOpsError
 from veza_ops.evidence import REFUSED, UNVERIFIABLE, WOULD_MARK, digest, entry
 from veza_ops.recording import MARK, Plan, Recorder
 from veza_ops.storage.files import Files
@@ -54,7 +56,7 @@ class Marking:
         self.recorder.drop_old_plans(MARK)
 
     def _in_parts(self, checked: Checked) -> Iterator[Outcome]:
-        """Each row is looked for right before it is written, however long the rows before it took.
+        """Each row is looked for before it is written, while the rows before it are at the earliest.
 
         What can't be written before its looks are too old is looked for anew, fewer rows at a time.
         """
@@ -63,7 +65,8 @@ class Marking:
         try:
             while waiting or ahead:
                 ready = self._fresh(ahead.result()) if ahead else self._ready(self._next(waiting))
-                ahead = self._ahead(waiting)
+                if ahead := self._ahead(waiting):
+                    ahead.start()
                 written = self._write(ready)
                 part, untried = ready.part.split_off(written.untried)
                 if ahead and not self.recorder.pace.is_full:  # too many rows, as is known by now
@@ -101,11 +104,17 @@ class Marking:
         if not waiting or not self.recorder.pace.is_full:
             return None
         part = self._next(waiting)
+        return Ahead(lambda: self._ready_ahead(part), self._take_back)
+
+    def _ready_ahead(self, first: Checked) -> Ready:
+        """The same as `_ready`, but that what goes wrong is left to be met when the turn of the part comes.
+
+        It may be over by then: for as long as the part before it is written, there are two connections.
+        """
         try:
-            return Ahead(lambda: self._ready(part), self._take_back)
-        except RuntimeError:  # no thread can be started
-            waiting.append(part)
-            return None
+            return self._ready(first)
+        except VezaOpsError:
+            return Ready(first, first, -math.inf, None, -math.inf)
 
     def _ready(self, first: Checked) -> Ready:
         """Look for the files of a part once more, and plan what is to be written."""
@@ -118,7 +127,7 @@ class Marking:
         return Ready(first, part, began, plan, time.monotonic())
 
     def _fresh(self, ready: Ready) -> Ready:
-        """`ready`, looked for anew if the part before it took so long that little time is left to write it."""
+        """`ready`, made anew if that went wrong, or if little time is left to write it after the part before it."""
         if time.monotonic() - ready.since < self._holds_seconds / 4:
             return ready
         self._take_back(ready)

@@ -160,9 +160,18 @@ class WritingTracks(PlayableTracks):
         if updated is not None:
             values["updated_at"] = sa.cast(sa.literal(aim.stamp, sa.Text), updated.type)
         write = sa.update(table).values(values).where(table.c.id == held.c.id, *aim.premise, *self._unchanged(held))
-        if facts_of(self.table).is_plain:  # a row that was changed was as it was read, and is what it was to become
-            ids = set(self.connection.scalars(write.returning(sa.cast(held.c.id, sa.Text))))
-            return aim.changes(tracks if len(ids) == len(tracks) else [each for each in tracks if each.id in ids])
+        if facts_of(self.table).is_plain:  # what was changed was as it was read, and is what it was to become
+            is_as_meant = sa.and_(
+                self._text("status") == aim.status,
+                self._text("status_message").is_not_distinct_from(sa.cast(values["status_message"], sa.Text)),
+                *([] if updated is None else [updated.is_not_distinct_from(values["updated_at"])]),
+            )
+            rows = self.connection.execute(write.returning(sa.cast(held.c.id, sa.Text), is_as_meant)).all()
+            done = {row[0]: row[1] for row in rows}
+            changes = aim.changes(tracks if len(done) == len(tracks) else [each for each in tracks if each.id in done])
+            if all(done.values()):
+                return changes
+            return self._require_meant(changes, tracks, aim)  # a trigger that wasn't there when the run began
         written = write.returning(
             *before,
             self._text("status").label("status_after"),
@@ -172,7 +181,11 @@ class WritingTracks(PlayableTracks):
         # Not a join, which the planner would take for one of a few rows.
         places = sa.select(written.c.id, written.c.file_path)
         spared = sa.select(*before, *[sa.cast(sa.null(), sa.Text)] * 3).where(sa.tuple_(*before[:2]).not_in(places))
-        rows = many(Change, self.connection.execute(sa.select(written).union_all(spared)).all())
+        changed = many(Change, self.connection.execute(sa.select(written).union_all(spared)).all())
+        return self._require_meant(changed, tracks, aim)
+
+    def _require_meant(self, rows: Sequence[Change], tracks: Sequence[Track], aim: Aim) -> list[Change]:
+        """The rows as they really are now. Raises _NotAsMeant."""
         changes, refused = self._told_apart(rows, tracks, aim)
         if refused:
             raise _NotAsMeant(refused)

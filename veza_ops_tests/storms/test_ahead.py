@@ -11,10 +11,11 @@ import pytest
 
 from veza_ops import pace
 from veza_ops.cleanup import marking
-from veza_ops.errors import RunEndedError, StatementCancelledError
+from veza_ops.errors import DatabaseUnavailableError, RunEndedError, StatementCancelledError
 from veza_ops.evidence import MARKED, Evidence
 from veza_ops.recording import Recorder
 from veza_ops.resources import Database
+from veza_ops.storage.look import Area
 from veza_ops.tracks.table import Tracks
 from veza_ops_tests.library import Library, counts
 from veza_ops_tests.storms.scene import Moment, Scene
@@ -135,14 +136,21 @@ def test_what_goes_wrong_while_a_part_is_made_ready_fails_the_run_once_the_other
     scene.assert_next_run_finishes()
 
 
-def test_where_no_thread_can_be_started_each_part_is_made_ready_when_its_turn_comes(
+def test_what_a_second_connection_meets_is_no_matter_when_the_turn_of_the_part_comes(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(*_: Any) -> None:
-        raise RuntimeError("can't start new thread")
+    """A server may have no room for two."""
+    main, real = threading.get_ident(), Recorder.plan
 
-    monkeypatch.setattr(marking, "Ahead", none)
-    assert counts(scene.run())["marked_failed"] == len(scene.ghosts)
+    def plan(*args: Any) -> Any:
+        if threading.get_ident() != main:
+            raise DatabaseUnavailableError("too many connections")
+        return real(*args)
+
+    monkeypatch.setattr(Recorder, "plan", plan)
+    result = scene.run()
+    assert counts(result)["marked_failed"] == len(scene.ghosts)
+    assert not [event for event in result.all_events if event.is_step_up_for_retry]
     scene.assert_all_is_well()
 
 
@@ -170,3 +178,14 @@ def test_batches_share_the_samples_of_their_areas(scene: Scene, monkeypatch: pyt
     scene.run(ops={"find_stale_tracks": {"batch_size": 1}}, storage={"sample_size": 1})
     assert len(asked) == 1
     scene.assert_all_is_well()
+
+
+def test_a_sample_is_not_shared_for_longer_than_a_minute(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By then, an area may have playable tracks that had none."""
+    database = Database(url=library.url)
+    area = Area(str(library.root))
+    database.drawn[area] = ()
+    assert area in database.drawn
+    later = time.monotonic() + 61
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert area not in database.drawn

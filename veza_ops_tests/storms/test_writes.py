@@ -740,3 +740,35 @@ def test_without_refusals_each_row_is_written_once(scene: Scene) -> None:
     record_writes(scene.library)
     assert counts(scene.run())["marked_failed"] == len(scene.ghosts)
     assert sorted(writes(scene.library)) == sorted(map(str, scene.ghosts))
+
+
+@pytest.mark.parametrize(
+    ("makes", "expected"),
+    [("NEW.updated_at := NEW.updated_at + interval '1 day'", "failed"), ("NEW.status := 'processing'", "processing")],
+    ids=["the time", "the status"],
+)
+def test_a_trigger_that_comes_while_a_run_is_under_way_is_seen_in_what_it_makes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, makes: str, expected: str
+) -> None:
+    def strike() -> None:
+        scene.library.execute(
+            "CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN IF NEW.status = 'failed' THEN {makes}; END IF; RETURN NEW; END $$"
+        )
+        scene.library.execute("CREATE TRIGGER odd BEFORE UPDATE ON tracks FOR EACH ROW EXECUTE FUNCTION odd()")
+
+    AFTER_EVIDENCE.arrange(monkeypatch, strike)
+    result = scene.run()
+    after = counts(result)
+    assert {scene.library.status(ghost) for ghost in scene.ghosts} == {expected}
+    assert after["marked_failed"] == sum(scene.library.status(ghost) == "failed" for ghost in scene.ghosts)
+    with scene.library.engine.connect() as connection:
+        times = set(
+            connection.scalars(
+                sa.text(
+                    "SELECT updated_at::text FROM tracks WHERE status_message LIKE 'orphan cleanup%' "
+                    "AND status = 'failed'"
+                )
+            )
+        )
+    assert {row["updated_at_after"] for row in evidence(scene, result, MARKED)} == times
