@@ -7,10 +7,9 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from veza_ops.cleanup.checks import library_health
+from veza_ops.cleanup.config import SETTLE_SECONDS, FindConfig, MarkConfig
 from veza_ops.cleanup.job import EVERY_HOUR
-from veza_ops.cleanup.ops import SETTLE_SECONDS, FindConfig, MarkConfig, find_stale_tracks, mark_orphans_failed
-from veza_ops.definitions import Model, build_defs, reference, resource_types, with_defaults
+from veza_ops.definitions import Model, build_defs, mark_config, reference, resource_types, with_defaults
 from veza_ops.errors import ConfigurationError
 from veza_ops.executors import IN_ONE_PROCESS, chosen_in_run_config, installed
 from veza_ops.resources import SECRET, Alerts, Database, EvidenceStore, History, Storage
@@ -95,6 +94,10 @@ class VezaOps(dg.Component, dg.Model, dg.Resolvable):
         description="Seconds between the two looks at a file, in the runs of the schedule and the sensor.",
     )
     dry_run: bool = _as_in(MarkConfig, "dry_run")
+    max_orphans: int | None = Field(
+        default=None,
+        description=f"{MarkConfig.model_fields['max_orphans'].description} Not given: VEZA_MAX_ORPHANS, or no limit.",
+    )
     executor: dict[str, Any] = Field(
         default_factory=lambda: dict(IN_ONE_PROCESS),
         description="Where steps run, as under execution.config in run config: {multiprocess: {max_concurrent: 4}}.",
@@ -109,18 +112,13 @@ class VezaOps(dg.Component, dg.Model, dg.Resolvable):
         """Dagster's hook: the inventory as set here. Raises ConfigurationError."""
         _require_cron(self.schedule.cron)
         names = "age_threshold_minutes", "batch_size", "quiet_minutes"
-        find = _set(FindConfig, {name: getattr(self, name) for name in names})
         _set(MarkConfig, {"settle_seconds": self.settle_seconds})  # within its bounds, or it is refused here
-        mark = _set(MarkConfig, {"dry_run": self.dry_run})
+        mark, limit = (
+            (mark_config(), {}) if self.max_orphans is None else (MarkConfig, {"max_orphans": self.max_orphans})
+        )
         return build_defs(
-            find=_configured(find_stale_tracks, find),
-            mark=_configured(mark_orphans_failed, mark),
-            checks=dg.AssetChecksDefinition.create(
-                keys_by_input_name=library_health.keys_by_input_name,
-                node_def=_configured(library_health.op, find),
-                check_specs_by_output_name=library_health.check_specs_by_output_name,
-                can_subset=library_health.can_subset,
-            ),
+            find=_set(FindConfig, {name: getattr(self, name) for name in names}),
+            mark=_set(mark, {"dry_run": self.dry_run} | limit),
             executor=_executor(self.executor),
             cron=self.schedule.cron,
             scheduled=self.schedule.enabled,
@@ -174,11 +172,6 @@ def _require_absolute(root: str = "", path_map: Mapping[str, str] | None = None)
         raise ConfigurationError(
             "storage.root and both sides of storage.path_map are absolute paths, or lead to s3://BUCKET/PREFIX."
         ) from None
-
-
-def _configured(op: dg.OpDefinition, config: type[dg.Config]) -> dg.OpDefinition:
-    """`op`, its config with the defaults of `config`, which has the same fields as its own."""
-    return op.configured(lambda given: given, name=op.name, config_schema=config.to_config_schema().as_field())
 
 
 def _executor(default: Mapping[str, Any]) -> dg.ExecutorDefinition:

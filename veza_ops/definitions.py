@@ -17,14 +17,16 @@ from veza_ops.audit.checks import files_health
 from veza_ops.audit.job import audit_schedule, audit_track_files
 from veza_ops.cleanup import asset as tracks
 from veza_ops.cleanup.checks import library_health
+from veza_ops.cleanup.config import SETTLE_SECONDS, FindConfig, MarkConfig
 from veza_ops.cleanup.job import EVERY_HOUR, cleanup_graph, cleanup_schedule
 from veza_ops.cleanup.loads import load_sensor
-from veza_ops.cleanup.ops import SETTLE_SECONDS, find_stale_tracks, mark_orphans_failed
+from veza_ops.cleanup.ops import find_stale_tracks, mark_orphans_failed
 from veza_ops.errors import ConfigurationError
 from veza_ops.executors import chosen_in_run_config
 from veza_ops.history.job import prune_history, prune_schedule
 from veza_ops.resources import Alerts, Database, EvidenceStore, History, Resource, Storage
 from veza_ops.runs import WRITES_TRACKS, stands_for
+from veza_ops.steps import StepConfig
 from veza_ops.text import keep_secret
 from veza_ops.undo.job import restore_orphan_tracks
 
@@ -55,7 +57,7 @@ def with_defaults(model: type[Model], defaults: Mapping[str, Any]) -> type[Model
     made: type[Model] = create_model(
         model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **fields
     )
-    if issubclass(made, Resource):
+    if issubclass(made, Resource | StepConfig):
         made.wrong = (*made.wrong, *wrong)
         for fault in wrong:
             _log.error(fault)
@@ -83,10 +85,10 @@ def reference(variable: str) -> str:
     return dg.EnvVar(variable) if os.environ.get(variable) else ""
 
 
-def with_environment(resource: type[Resource], **variables: str) -> type[Resource]:
-    """`resource`, its defaults replaced by references to those `variables` that are set."""
+def with_environment(model: type[Model], **variables: str) -> type[Model]:
+    """`model`, its defaults replaced by references to those `variables` that are set."""
     references = {field: reference(variable) for field, variable in variables.items()}
-    return with_defaults(resource, {field: default for field, default in references.items() if default})
+    return with_defaults(model, {field: default for field, default in references.items() if default})
 
 
 _OF_STORES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
@@ -115,6 +117,16 @@ def resource_types() -> dict[str, type[Resource]]:
     }
 
 
+def mark_config() -> type[MarkConfig]:
+    """The config of the step that writes, as the environment sets it."""
+    return with_environment(MarkConfig, max_orphans="VEZA_MAX_ORPHANS")
+
+
+def with_config(op: dg.OpDefinition, config: type[StepConfig]) -> dg.OpDefinition:
+    """`op`, its config with the defaults of `config`, which has the same fields as its own."""
+    return op.configured(lambda given: given, name=op.name, config_schema=config.to_config_schema().as_field())
+
+
 def with_table(tags: Mapping[str, str], database: Resource) -> Mapping[str, str]:
     """A job's `tags`, saying which table it writes to, if it does."""
     names = (getattr(database, name, "") for name in ("url", "db_schema", "tracks_table"))
@@ -124,9 +136,8 @@ def with_table(tags: Mapping[str, str], database: Resource) -> Mapping[str, str]
 
 def build_defs(
     *,
-    find: dg.OpDefinition = find_stale_tracks,
-    mark: dg.OpDefinition = mark_orphans_failed,
-    checks: dg.AssetChecksDefinition = library_health,
+    find: type[FindConfig] = FindConfig,
+    mark: type[MarkConfig] | None = None,
     executor: dg.ExecutorDefinition | None = None,
     cron: str = EVERY_HOUR,
     scheduled: bool = True,
@@ -137,9 +148,17 @@ def build_defs(
     """The inventory, made anew, in which another code location may have some parts otherwise."""
     steps_run_by = executor or chosen_in_run_config()
     given = {name: kind() for name, kind in resource_types().items()} if resources is None else resources
-    graphs = cleanup_graph(find, mark), restore_orphan_tracks, audit_track_files, prune_history
+    mark = mark or mark_config()
+    clean = cleanup_graph(with_config(find_stale_tracks, find), with_config(mark_orphans_failed, mark), mark.wrong)
+    graphs = clean, restore_orphan_tracks, audit_track_files, prune_history
     cleanup, undo, audit, prune = (
         graph.to_job(executor_def=steps_run_by, tags=with_table(graph.tags, given["database"])) for graph in graphs
+    )
+    checks = dg.AssetChecksDefinition.create(
+        keys_by_input_name=library_health.keys_by_input_name,
+        node_def=with_config(library_health.op, find),
+        check_specs_by_output_name=library_health.check_specs_by_output_name,
+        can_subset=library_health.can_subset,
     )
     return dg.Definitions(
         assets=[tracks.ASSET, track_files.ASSET],

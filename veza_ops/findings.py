@@ -25,6 +25,9 @@ STORAGE_PROVEN = dg.AssetCheckSpec(
     "areas that it names are left alone. An hour without stale tracks needs no proof, and leaves this as it was.",
 )
 
+MAX_ORPHANS = "max_orphans"
+"""What the metadata of a step calls the limit by which it failed."""
+
 PROVEN, REFUSED = "proven", "refused"
 """What the check's metadata calls the areas of the storage: those that were proven, and those that weren't."""
 

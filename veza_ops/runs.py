@@ -19,6 +19,9 @@ WRITES_TRACKS = "veza_ops/writes_tracks"
 WRITING = {WRITES_TRACKS: "true", "dagster/max_runtime": "2700"}
 """Such a run is ended after 45 minutes: one whose process was killed looks as if it ran, and holds up the next one."""
 
+WRONG_SETTING = "veza_ops/wrong_setting"
+"""Tag of a job whose steps are set wrong by the environment, with what is wrong: no run of it does anything."""
+
 
 def stands_for(url: str, *table: str) -> str:
     """The value of `WRITES_TRACKS` for a table in the database at `url`, so that neighbours don't wait for each other.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from traceback import extract_tb, format_exception
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
 from pydantic import ConfigDict
@@ -28,6 +28,9 @@ class StepConfig(dg.Config):
     """The config of a step, whose errors don't repeat what it was given."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
+
+    wrong: ClassVar[tuple[str, ...]] = ()
+    """What is wrong with the variables of the environment that set it."""
 
 
 _AGAIN = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -108,10 +111,15 @@ def _is_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
     return is_over or has_stopped(instance, run_id)
 
 
+def config_of(context: dg.OpExecutionContext, step: dg.OpDefinition) -> Mapping[str, Any]:
+    """The config of a `step` of the run, even if there was nothing for it to do."""
+    config: Mapping[str, Any] = dg.validate_run_config(context.job_def, context.run.run_config)["ops"]
+    return config.get(step.name, {}).get("config") or {}
+
+
 def is_dry(context: dg.OpExecutionContext, step: dg.OpDefinition) -> bool:
-    """Whether the run was to change nothing by `step`, even if there was nothing to change."""
-    config = dg.validate_run_config(context.job_def, context.run.run_config)
-    return bool(config["ops"].get(step.name, {}).get("config", {}).get("dry_run"))
+    """Whether the run was to change nothing by `step`."""
+    return bool(config_of(context, step).get("dry_run"))
 
 
 def seconds_since_start(context: dg.OpExecutionContext) -> float:

@@ -113,6 +113,35 @@ def test_a_setting_holds_until_run_config_overrides_it_field_by_field(
     assert run(loaded, instance, {"mark_orphans_failed": {"dry_run": False}})["marked_failed"] == 3
 
 
+@pytest.mark.parametrize(
+    ("yaml", "environment", "marked"),
+    [("", None, 3), ("", "2", None), ("max_orphans: 0", "2", 3), ("max_orphans: 2", None, None), ("", "3", 3)],
+)
+def test_the_limit_on_orphans_is_as_set_here_or_else_in_the_environment(
+    here: Library,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    yaml: str,
+    environment: str | None,
+    marked: int | None,
+) -> None:
+    for _ in range(3):
+        here.add_ghost()
+    if environment:
+        monkeypatch.setenv("VEZA_MAX_ORPHANS", environment)
+    job = load(f"database: {{url: {{env: THEIR_DATABASE}}}}\n{yaml}").resolve_job_def("cleanup_orphan_tracks")
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert (counts(result)["marked_failed"] if result.success else None) == marked
+
+
+def test_a_limit_in_the_environment_that_is_none_says_nothing_where_it_is_set_here(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VEZA_MAX_ORPHANS", "many")
+    load("max_orphans: 3")
+    assert caplog.records == []
+
+
 def test_the_checks_look_with_the_same_threshold(here: Library) -> None:
     here.add_ghost(age=timedelta(minutes=80))
 

@@ -20,12 +20,15 @@ class Kind(StrEnum):
     """A run failed because the storage isn't the one that the database describes."""
     ORPHANS = "orphans"
     """A run found more tracks without a file than is ordinary."""
+    TOO_MANY = "too many"
+    """A run failed because it found more tracks without a file than it may mark."""
 
 
 _TITLE = {
     Kind.FAILED: "veza-ops: {job} failed",
     Kind.STORAGE: "veza-ops: {job} refused to trust the storage",
     Kind.ORPHANS: "veza-ops: {job} found many tracks without a file",
+    Kind.TOO_MANY: "veza-ops: {job} found too many tracks without a file, and marked none",
 }
 
 _WHAT_TO_DO = {
@@ -35,6 +38,8 @@ _WHAT_TO_DO = {
     "mount and VEZA_STORAGE_ROOT on the machine that runs veza-ops. {proves} proves it again.",
     Kind.ORPHANS: "Look through the table of the run page. If uploads died, the uploader needs help; if the files are "
     "elsewhere, restore_orphan_tracks undoes the run once they are back.",
+    Kind.TOO_MANY: "If the files are elsewhere, bring them back, or correct storage.root and storage.path_map, and the "
+    "next run finds them. Until then no track is marked failed.",
 }
 _OVER = {
     Kind.STORAGE: "The trouble (storage) is over: the storage was seen to be the one that the database describes.",

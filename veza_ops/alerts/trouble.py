@@ -7,7 +7,7 @@ from itertools import chain
 import dagster as dg
 
 from veza_ops.alerts.message import Ending, Kind, Trouble
-from veza_ops.findings import PROVEN, REFUSED, STORAGE_PROVEN, TRACK_FILES, TRACKS
+from veza_ops.findings import MAX_ORPHANS, PROVEN, REFUSED, STORAGE_PROVEN, TRACK_FILES, TRACKS
 from veza_ops.storage.proof import EVERYWHERE
 
 
@@ -29,7 +29,9 @@ def ending_of(instance: dg.DagsterInstance, run: dg.DagsterRun, *, max_missing: 
     proven = _union(_areas(each.metadata, PROVEN) for each in asked) - refused
     ending = Ending(None, proven - {EVERYWHERE} if refused else proven, refused)
     if failed:
-        return replace(ending, trouble=Trouble(Kind.STORAGE if bad else Kind.FAILED, _why_failed(instance, run)))
+        why, was_limited = _why_failed(instance, run)
+        kind = Kind.STORAGE if bad else Kind.TOO_MANY if was_limited else Kind.FAILED
+        return replace(ending, trouble=Trouble(kind, why))
     if bad:
         return replace(ending, trouble=Trouble(Kind.STORAGE, bad[-1].description or ""))
     for event in _events(instance, run, dg.DagsterEventType.ASSET_OBSERVATION):
@@ -70,16 +72,19 @@ def _count(metadata: Mapping[str, object], name: str) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
-def _why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """The first error that is meant to be read; of any other error only the name, since its text may hold anything."""
+def _why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str, bool]:
+    """The first error that is meant to be read, and whether that was its limit on orphans.
+
+    Of any other error only the name, since its text may hold anything.
+    """
     why = "The run stopped before a step could say why."
     for event in _events(instance, run, dg.DagsterEventType.STEP_FAILURE):
         data = event.step_failure_data
         if data.user_failure_data and data.user_failure_data.description:
-            return data.user_failure_data.description
+            return data.user_failure_data.description, MAX_ORPHANS in data.user_failure_data.metadata
         if data.error:
             why = f"The step {event.step_key} failed with {data.error.cls_name}."
-    return why
+    return why, False
 
 
 def _events(

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from veza_ops.cleanup.limit import TooManyOrphansError
 from veza_ops.cleanup.rules import Outcome
-from veza_ops.findings import STORAGE_PROVEN, TRACKS, Finding, of_proof, some_tracks
+from veza_ops.findings import MAX_ORPHANS, STORAGE_PROVEN, TRACKS, Finding, of_proof, some_tracks
 
 ASSET = dg.AssetSpec(
     TRACKS,
@@ -34,6 +35,12 @@ def of_stale(outcome: Outcome, unseen: str = "") -> Iterator[Finding]:
     """What became of the stale tracks, or what a mere look at them came to; `unseen` says why there may be more."""
     yield _orphans(outcome, unseen)
     yield _unverifiable(outcome)
+
+
+def of_too_many(error: TooManyOrphansError) -> Finding:
+    """What a cleanup says of the library that was not to mark so many."""
+    numbers = {"left": error.missing, MAX_ORPHANS: error.most}
+    return Finding(NO_ORPHAN_LEFT, healthy=False, says=str(error), numbers=numbers)
 
 
 def of_cleanup(outcome: Outcome, unseen: str = "") -> Iterator[Finding]:

@@ -6,7 +6,8 @@ import dagster as dg
 
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.asset import CHECKS, NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, of_stale
-from veza_ops.cleanup.ops import FindConfig, look_through, search
+from veza_ops.cleanup.config import FindConfig
+from veza_ops.cleanup.ops import look_through, search
 from veza_ops.cleanup.rules import Outcome
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.findings import Finding, asked_for, of_proof, of_refusal, unanswered

@@ -1,13 +1,14 @@
 """The cleanup's wiring: its steps in their order, and the clock."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from veza_ops.cleanup.ops import SETTLE_SECONDS, check_files, report_cleanup, unattended
+from veza_ops.cleanup.config import SETTLE_SECONDS, unattended
+from veza_ops.cleanup.ops import check_files, report_cleanup
 from veza_ops.resources import Database
-from veza_ops.runs import OURS, UNFINISHED, WRITES_TRACKS, WRITING, Location
+from veza_ops.runs import OURS, UNFINISHED, WRITES_TRACKS, WRITING, WRONG_SETTING, Location
 from veza_ops.steps import NOT_CONFIGURED
 
 JOB = "cleanup_orphan_tracks"
@@ -20,14 +21,17 @@ Run monitoring finds such a run out much earlier; this is for an instance that h
 """
 
 
-def cleanup_graph(find: dg.OpDefinition, mark: dg.OpDefinition) -> dg.GraphDefinition:
-    """The graph, whose first step and writing step may have other defaults in another code location."""
+def cleanup_graph(find: dg.OpDefinition, mark: dg.OpDefinition, wrong: Iterable[str] = ()) -> dg.GraphDefinition:
+    """The graph, whose first step and writing step may have other defaults in another code location.
+
+    `wrong` says what is wrong with the variables that set these: no run gets beyond it.
+    """
 
     @dg.graph(
         name=JOB,
         description="Find tracks that are stuck in processing, look for their files, and mark those failed that have "
         "none.",
-        tags={**OURS, **WRITING},
+        tags={**OURS, **WRITING, **({WRONG_SETTING: says} if (says := " ".join(wrong)) else {})},
     )
     def cleanup_orphan_tracks() -> None:
         """Find stale tracks, check their files batch by batch, mark the orphans failed."""

@@ -15,7 +15,7 @@ import dagster as dg
 import psutil
 
 import veza_ops
-from veza_ops.cleanup.ops import SETTLE_SECONDS, unattended
+from veza_ops.cleanup.config import SETTLE_SECONDS, unattended
 from veza_ops.resources import Database
 from veza_ops.steps import NOT_CONFIGURED
 

@@ -3,27 +3,29 @@
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field
 
 from veza_ops.cleanup import rules
-from veza_ops.cleanup.asset import of_cleanup
+from veza_ops.cleanup.asset import of_cleanup, of_too_many
+from veza_ops.cleanup.config import FindConfig, MarkConfig
+from veza_ops.cleanup.limit import TooManyOrphansError, require_few, shared_out
 from veza_ops.cleanup.lists import earlier_lists, keep_once
 from veza_ops.cleanup.marking import Marking
 from veza_ops.cleanup.rules import Checked, Found, Handed, Outcome, StaleBatch
-from veza_ops.errors import VezaOpsError
-from veza_ops.findings import TRACKS, report
+from veza_ops.errors import ConfigurationError, VezaOpsError
+from veza_ops.findings import MAX_ORPHANS, TRACKS, report
 from veza_ops.heartbeat import beat
 from veza_ops.recording import Recorder
 from veza_ops.resources import Alerts, Database, EvidenceStore, Storage
-from veza_ops.runs import Location
+from veza_ops.runs import WRONG_SETTING, Location
 from veza_ops.steps import (
     NOT_CONFIGURED,
-    StepConfig,
+    config_of,
     full_lists,
     is_dry,
     plain_failures,
@@ -33,56 +35,11 @@ from veza_ops.steps import (
     table,
 )
 from veza_ops.text import shown
-from veza_ops.tracks.row import ORPHAN_TRACK_AGE_THRESHOLD, age_hours
+from veza_ops.tracks.row import age_hours
 from veza_ops.witnesses import draw
 
 if TYPE_CHECKING:  # loads SQLAlchemy
     from veza_ops.tracks.table import Tracks
-
-
-class FindConfig(StepConfig):
-    """What counts as stale."""
-
-    age_threshold_minutes: int = Field(
-        default=int(ORPHAN_TRACK_AGE_THRESHOLD.total_seconds()) // 60,
-        ge=1,
-        le=366 * 24 * 60,
-        description="Minutes that a track may stay in processing before its file is looked for.",
-    )
-    batch_size: int = Field(
-        default=50_000,
-        ge=1,
-        le=100_000,
-        description="Stale rows in one batch: each is read, checked and written on its own.",
-    )
-    quiet_minutes: int = Field(
-        default=0,
-        ge=0,
-        le=366 * 24 * 60,
-        description="Tracks whose updated_at is younger than so many minutes are left alone, however old they are.",
-    )
-
-
-class MarkConfig(StepConfig):
-    """Whether anything is written, and how long after the first look."""
-
-    dry_run: bool = Field(default=False, description="Only say what would be marked failed; change nothing.")
-    settle_seconds: int = Field(
-        default=0,
-        ge=0,
-        le=3600,
-        description="Seconds that lie between the two looks at a file, at least. The schedule and the sensor ask for "
-        "10. They are part of the 45 minutes after which a run is ended.",
-    )
-
-
-SETTLE_SECONDS = 10
-"""Between the two looks of a cleanup that nobody waits for."""
-
-
-def unattended(settle_seconds: int) -> dict[str, Any]:
-    """The run config of such a cleanup."""
-    return {"ops": {"mark_orphans_failed": {"config": {"settle_seconds": settle_seconds}}}}
 
 
 def search(tracks: "Tracks", config: FindConfig, storage: Storage) -> Found:
@@ -102,7 +59,20 @@ def look_through(stale: StaleBatch, database: Database, storage: Storage) -> Che
     """Read the rows of a batch, and look for their files."""
     with database.tracks() as tracks:
         rows = tracks.read(stale.sweep.stale(tracks), stale.batch)
-    return rules.check(storage.files(), stale.sweep, stale.batch, rows, database.tracks, database.drawn)
+    checked = rules.check(storage.files(), stale.sweep, stale.batch, rows, database.tracks, database.drawn)
+    return replace(checked, most=stale.most)
+
+
+@contextmanager
+def _told_of_too_many(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Fail the step where more files are missing than may be, with a table of them, and tell the tracks asset."""
+    try:
+        yield
+    except TooManyOrphansError as error:
+        report(context, of_too_many(error))
+        metadata: dict[str, Any] = {"missing": error.missing, MAX_ORPHANS: error.most}
+        orphans = table(error.some, error.now)
+        raise dg.Failure(str(error), metadata | {"orphans": orphans}, allow_retries=False) from None
 
 
 @dg.op(out={"found": dg.Out(Found), "batches": dg.DynamicOut(StaleBatch)}, tags={"kind": "postgres"})
@@ -123,10 +93,16 @@ def find_stale_tracks(
         return
     began = time.monotonic()
     with plain_failures(context):
+        if wrong := context.run.tags.get(WRONG_SETTING):
+            raise ConfigurationError(wrong)
         storage.files().require_root()
         evidence.require()
         with database.tracks() as tracks:
             found = search(tracks, config, storage)
+        if most := _limit(context):
+            with _told_of_too_many(context):
+                some = shared_out(found.batches, most, lambda each: look_through(each, database, storage))
+                found = replace(found, batches=tuple(some))
     sweep = found.sweep
     assert sweep is not None
     if found.advice:
@@ -151,6 +127,12 @@ def find_stale_tracks(
         yield dg.DynamicOutput(
             each, output_name="batches", mapping_key=f"{each.batch.number:05}", metadata={"rows": each.batch.rows}
         )
+
+
+def _limit(context: dg.OpExecutionContext) -> int:
+    """How many tracks the run may mark failed, as its writing step says; 0 for any number."""
+    config = config_of(context, mark_orphans_failed)
+    return 0 if config.get("dry_run") else config.get("max_orphans", 0)
 
 
 def say_what_is_asked_singly(context: dg.OpExecutionContext, folders: Iterable[str]) -> dict[str, str]:
@@ -193,8 +175,9 @@ def mark_orphans_failed(
     Each part of the batch is one transaction; what it is to change is written down before, what it changed after.
     """
     began = time.monotonic()
-    with plain_failures(context):
+    with plain_failures(context), _told_of_too_many(context):
         checked = handed.taken()
+        require_few(checked)
         records = evidence.of_run(context.run_id, context.instance)
         recorder = Recorder(records, checked.batch.number, database.tracks, lambda: require_wanted(context))
         time.sleep(rules.seconds_to_settle(checked, timedelta(seconds=config.settle_seconds), database.tracks))

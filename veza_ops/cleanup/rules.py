@@ -51,6 +51,8 @@ class StaleBatch:
 
     sweep: Sweep
     batch: Batch
+    most: int | None = None
+    """So many of its rows may be marked failed; None for any number."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class Checked:
     learned: Learned = field(default_factory=Learned, repr=False)
     looked_at: str = ""
     """When the looks were over, by the database's clock."""
+    most: int | None = None
+    """So many may be marked failed; None for any number."""
 
     def split(self, tracks: Iterable[Track]) -> tuple["Checked", "Checked"]:
         """The missing that are `tracks`, in whatever state by now, and all else."""
@@ -283,7 +287,7 @@ def outcome(
     return Outcome(
         Counts(stale, present, missing, unverifiable, raced, number_refused, len(done)),
         checked.proof,
-        _oldest(orphans),
+        oldest(orphans),
         checked.unverifiable[:LISTED],
         tuple(refused[:LISTED]),
         digest,
@@ -293,7 +297,7 @@ def outcome(
     )
 
 
-def _oldest(orphans: Iterable[Judged]) -> tuple[Judged, ...]:
+def oldest(orphans: Iterable[Judged]) -> tuple[Judged, ...]:
     """Those that a page shows."""
     return tuple(nsmallest(LISTED, orphans, key=attrgetter("track.created_at")))
 
@@ -305,7 +309,7 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
     return Outcome(
         counts,
         reduce(or_, (each.proof for each in every), Proof(0, 0)),
-        _oldest(row for each in every for row in each.orphans),
+        oldest(row for each in every for row in each.orphans),
         tuple(row for each in every for row in each.unverifiable)[:LISTED],
         tuple(row for each in every for row in each.refused)[:LISTED],
         sum(each.digest for each in every),

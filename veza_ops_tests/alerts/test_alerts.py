@@ -109,6 +109,24 @@ def test_more_orphans_than_configured_are_told_of_and_no_fewer(
     )
 
 
+def test_too_many_orphans_for_a_run_are_told_of_once_and_what_to_do(
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
+) -> None:
+    for _ in range(3):
+        library.add_ghost()
+    for most in (2, 1, 0):
+        run_job(library, instance, ops={"mark_orphans_failed": {"max_orphans": most}})
+        watch.look(channel.url)
+    assert channel.titles == [
+        "veza-ops: cleanup_orphan_tracks found too many tracks without a file, and marked none",
+        "veza-ops: cleanup_orphan_tracks is well again",
+    ]
+    says = readable(channel.messages[0]["message"])
+    assert says.startswith("The files of 3 tracks are missing")
+    assert "launch the job once with a higher max_orphans" in says
+    assert "bring them back, or correct storage.root" in says
+
+
 def test_with_no_channel_nothing_is_sent_and_the_sensor_says_so(
     library: Library, instance: dg.DagsterInstance, watch: Watch
 ) -> None:

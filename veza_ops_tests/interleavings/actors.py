@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import upath
 
 from veza_ops import archive
-from veza_ops.cleanup import ops
+from veza_ops.cleanup import config, ops
 from veza_ops.cleanup.marking import Marking
 from veza_ops.cleanup.rules import Counts, total
 from veza_ops.evidence import MARKED, Evidence
@@ -148,7 +148,7 @@ def undo(library: Library, evidence: Path, run_id: str = "") -> Job:
 
 def clean(library: Library, evidence: Path, quiet_minutes: int = 0) -> Counts:
     """One more cleanup, without Dagster around its steps, which takes most of a run's time; its counts."""
-    storage, find = Storage(root=str(library.root)), ops.FindConfig(quiet_minutes=quiet_minutes)
+    storage, find = Storage(root=str(library.root)), config.FindConfig(quiet_minutes=quiet_minutes)
     records = Evidence(upath.UPath(evidence), "afterwards")
     with Database(url=library.url).yield_for_execution(dg.build_init_resource_context()) as database:
         with database.tracks() as tracks:

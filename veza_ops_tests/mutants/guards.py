@@ -33,6 +33,7 @@ UPLOADS = "storms/test_uploads.py"
 SERVER = "storms/test_server.py"
 PARTS = "storms/test_parts.py"
 CLOCKS = "storms/test_clocks.py"
+LIMIT = "cleanup/test_limit.py"
 SECRETS = "test_secrets.py"
 ALERTS = "alerts/test_alerts.py"
 WATCH = "alerts/test_looks.py"
@@ -3387,5 +3388,48 @@ GUARDS = [
         "            self._sorted_by = by_folder\n",
         "            pass\n",
         f"{AUDITED} -k 'sort_oddly'",
+    ),
+    # -- too many at once
+    Guard(
+        "of more orphans than the limit, none is marked",
+        "cleanup/ops.py",
+        "        require_few(checked)\n",
+        "",
+        f"{LIMIT} -k 'marks_none'",
+    ),
+    Guard(
+        "the orphans of all batches are counted together",
+        "cleanup/limit.py",
+        "    if sum(missing) > most:\n",
+        "    if max(missing, default=0) > most:\n",
+        f"{LIMIT} -k 'marks_none'",
+    ),
+    Guard(
+        "what goes missing after the count is no more than the limit",
+        "cleanup/limit.py",
+        "        yield replace(each, most=own + spare + (number < further))\n",
+        "        yield replace(each, most=most)\n",
+        f"{LIMIT} -k 'after_the_count or share_of_the_rest'",
+    ),
+    Guard(
+        "a dry run has no limit",
+        "cleanup/ops.py",
+        '    return 0 if config.get("dry_run") else config.get("max_orphans", 0)\n',
+        '    return config.get("max_orphans", 0)\n',
+        f"{LIMIT} -k 'dry_run'",
+    ),
+    Guard(
+        "a limit that is set wrong lets nothing be marked",
+        "cleanup/ops.py",
+        "        if wrong := context.run.tags.get(WRONG_SETTING):\n            raise ConfigurationError(wrong)\n",
+        "",
+        f"{LIMIT} -k 'sets_it_wrong'",
+    ),
+    Guard(
+        "too many orphans are no ordinary failure",
+        "alerts/trouble.py",
+        " if bad else Kind.TOO_MANY if was_limited else",
+        " if bad else",
+        f"{ALERTS} -k 'too_many'",
     ),
 ]
