@@ -1,5 +1,5 @@
 -- The least that veza-ops needs in Veza's database. Run it there once as the owner of the tracks table, and again when
--- the table gets an updated_at or a deleted_at column:
+-- the table gets an updated_at, a deleted_at or a file_size column:
 --
 --     psql -d veza -f deploy/grants.sql
 --     psql -d veza -c '\password veza_ops'
@@ -8,7 +8,7 @@
 -- delete, sees no other column, and owns nothing.
 DO $$
 DECLARE
-    readable text[] := '{id, status, status_message, file_path, created_at, updated_at, deleted_at}';
+    readable text[] := '{id, status, status_message, file_path, created_at, updated_at, deleted_at, file_size}';
     writable text[] := '{status, status_message, updated_at}';
     found text[] := (
         SELECT array_agg(column_name::text) FROM information_schema.columns

@@ -50,6 +50,8 @@ UNVERIFIABLE = "unverifiable"
 _CONFIRMATION = "The confirmation of what this run has just changed"
 _AS_PLANNED = "It is listed there as what was to be changed."
 
+_WITHOUT_RUN = "Without run_id, every track with the cleanup's message is looked at."
+
 _PLANS = f"{MARKING}-", f"{RESTORING}-"
 _ID_OF_A_RUN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 
@@ -99,6 +101,13 @@ class Evidence:
     def add(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a list of rows that were left alone. Raises ConfigurationError."""
         self._write(kind, batch, rows, f"The list of {kind} tracks", "What was changed before is confirmed.")
+
+    def write_sheet(self, name: str, lines: Iterable[bytes]) -> upath.UPath:
+        """Write a table for people, beside the lists. Raises ConfigurationError."""
+        try:
+            return write_new(self.of_run, name, lines, self.answer_seconds, suffix="csv")
+        except OSError as error:
+            raise self._unwritable(f"The table {name}", "The lists are written.", error) from None
 
     def _write(self, kind: str, batch: int, rows: Iterable[Mapping[str, Any]], what: str, so: str) -> upath.UPath:
         try:
@@ -163,13 +172,13 @@ class Evidence:
         """Whether a run can have this id, which makes part of a path."""
         return _ID_OF_A_RUN.fullmatch(self.run_id) is not None
 
-    def required(self) -> Evidence:
-        """The same evidence, which is known to be there.
+    def required(self, by: str = "find_marked_tracks.run_id", without: str = _WITHOUT_RUN) -> Evidence:
+        """The same evidence, which is known to be there, as the field `by` asks for it; `without` that, what is done.
 
         Raises ConfigurationError for an id that no run has, and when the run left no evidence here.
         """
         if not self.is_of_a_run:
-            raise ConfigurationError("find_marked_tracks.run_id is no run's id: copy it from the run's page.")
+            raise ConfigurationError(f"{by} is no run's id: copy it from the run's page.")
         try:
             is_there = is_folder(self.of_run, self.answer_seconds)
         except OSError as error:
@@ -177,7 +186,7 @@ class Evidence:
         if not is_there:
             raise ConfigurationError(
                 f"There is no evidence of run {self.run_id} in {self.folder}. Check the run id; set evidence.folder if "
-                "the run kept it elsewhere. Without run_id, every track with the cleanup's message is looked at."
+                f"the run kept it elsewhere. {without}"
             )
         return replace(self, has_been_seen=True)
 

@@ -106,7 +106,14 @@ def is_on_disk(path: upath.UPath) -> bool:
     return path.protocol in _ON_DISK
 
 
-def write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: float = ANSWER_SECONDS) -> upath.UPath:
+def write_new(
+    folder: upath.UPath,
+    name: str,
+    lines: Iterable[bytes],
+    seconds: float = ANSWER_SECONDS,
+    *,
+    suffix: str = "jsonl",
+) -> upath.UPath:
     """Write `lines` to a file that wasn't there, and return it only when it is there for good.
 
     It is called `name` and a number that is never given again: nothing is replaced, and whoever removes a file by its
@@ -114,7 +121,7 @@ def write_new(folder: upath.UPath, name: str, lines: Iterable[bytes], seconds: f
     OSError; what was begun is removed then, also when it comes to its end after all once it was given up. That is when
     nothing of it is written for so many `seconds`.
     """
-    path = folder / f"{name}.{time.time_ns()}{secrets.randbelow(10**9):09}.jsonl"
+    path = folder / f"{name}.{time.time_ns()}{secrets.randbelow(10**9):09}.{suffix}"
 
     def write(beat: Beat) -> None:
         if in_bucket(path):

@@ -26,7 +26,7 @@ from veza_ops.places import ANSWER_SECONDS, lasting
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.text import keep_secret, reveal
-from veza_ops.tracks.row import NOT_PLAYABLE
+from veza_ops.tracks.row import NOT_PLAYABLE, SIZE_COLUMN
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -71,6 +71,11 @@ class Database(Resource):
         default=list(NOT_PLAYABLE),
         description="Statuses of tracks that need have no file, in any letter case. In any other, the file of a track "
         "is expected to be there, and proves the storage.",
+    )
+    size_column: str = Field(
+        default=SIZE_COLUMN,
+        description="Column of the tracks table with the sizes of files in bytes, which the audit compares with the "
+        "files, if there is such a column. Empty: nothing is compared.",
     )
     connect_timeout_seconds: int = Field(default=10, ge=1, le=300, description="Give up connecting after this long.")
     statement_timeout_seconds: int = Field(

@@ -36,7 +36,13 @@ CHECKS = frozenset(
     dg.AssetCheckKey(asset, name)
     for asset, names in {
         TRACKS: ("no_orphan_left", "nothing_unverifiable", "storage_proven"),
-        TRACK_FILES: ("no_file_missing", "no_file_unverifiable", "no_file_unnamed", "no_upload_incomplete"),
+        TRACK_FILES: (
+            "no_file_missing",
+            "no_file_unverifiable",
+            "no_file_unnamed",
+            "no_upload_incomplete",
+            "no_file_damaged",
+        ),
     }.items()
     for name in names
 )

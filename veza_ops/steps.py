@@ -141,6 +141,14 @@ def full_lists(records: Evidence) -> dict[str, dg.MetadataValue[Any]]:
     return {"full_lists": dg.MetadataValue.path(str(records.of_run))} if records.has_files else {}
 
 
+def table_of(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows of a list as a page shows them."""
+    shown_rows = ({name: brief(each) if isinstance(each, str) else each for name, each in row.items()} for row in rows)
+    return dg.MetadataValue.table(
+        [dg.TableRecord({k: v for k, v in row.items() if v is not None}) for row in shown_rows]
+    )
+
+
 def table(rows: Sequence[Judged], now: str) -> dg.TableMetadataValue:
     """Rows as a page shows them."""
     return dg.MetadataValue.table(

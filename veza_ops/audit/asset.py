@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from veza_ops.audit.rules import Incomplete, Round, Unnamed
+from veza_ops.audit.rules import Incomplete, Round
+from veza_ops.audit.unnamed import Unnamed
 from veza_ops.findings import TRACK_FILES, TRACKS, Finding, some_tracks
 
 ASSET = dg.AssetSpec(
@@ -38,7 +39,13 @@ NO_UPLOAD_INCOMPLETE = dg.AssetCheckSpec(
     description="No bucket keeps the parts of uploads that were begun more than a day ago and never completed: they "
     "are no objects, but cost as much.",
 )
-CHECKS = (NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED, NO_UPLOAD_INCOMPLETE)
+NO_FILE_DAMAGED = dg.AssetCheckSpec(
+    "no_file_damaged",
+    asset=TRACK_FILES,
+    description="No playable track's file is empty, or smaller than the table says. Asked only where the table has the "
+    "sizes of files (database.size_column).",
+)
+CHECKS = (NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED, NO_UPLOAD_INCOMPLETE, NO_FILE_DAMAGED)
 
 
 def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete) -> Iterator[Finding]:
@@ -59,15 +66,29 @@ def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete) -> Iterator[F
         certain=False,
         numbers={"unverifiable": so_far.unverifiable, "audited": so_far.audited},
     )
+    damaged = so_far.empty + so_far.truncated
+    yield Finding(
+        NO_FILE_DAMAGED,
+        healthy=not damaged,
+        says=f"{damaged or 'No'} files are smaller than the table says"
+        + (f", {so_far.empty} of them empty; {scope}." if damaged else f"; {scope}."),
+        numbers={"empty": so_far.empty, "truncated": so_far.truncated},
+    )
     limits = [
         *(["the walk stopped at its limit"] if unnamed.cut_short else []),
         *([f"{unnamed.unread_folders} folders or buckets couldn't be read"] if unnamed.unread_folders else []),
     ]
+    left_out = [
+        *([f"{unnamed.unnamed_young} more are too young to tell"] if unnamed.unnamed_young else []),
+        *([f"{unnamed.unnamed_ignored} more are ignored"] if unnamed.unnamed_ignored else []),
+    ]
+    if unnamed.unnamed_unconfirmed:
+        left_out.append(f"{unnamed.unnamed_unconfirmed} more couldn't be confirmed at the end")
     yield Finding(
         NO_FILE_UNNAMED,
         healthy=not unnamed.unnamed and not limits,
         says=f"{unnamed.unnamed or 'No'} files that no track names, {unnamed.unnamed_bytes} bytes in all; "
-        f"{'; '.join([f'{unnamed.walked} looked up', *limits])}.",
+        f"{'; '.join([f'{unnamed.walked} looked up', *left_out, *limits])}.",
         certain=False,
         numbers={"unnamed": unnamed.unnamed, "unnamed_bytes": unnamed.unnamed_bytes},
     )

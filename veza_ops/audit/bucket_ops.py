@@ -5,35 +5,30 @@ from dataclasses import asdict
 from datetime import UTC, timedelta
 
 import dagster as dg
-from pydantic import Field
 
-from veza_ops.audit.buckets import Buckets, are_served, places_of, wanted_of
+from veza_ops.audit.buckets import Buckets, Part, are_served, places_of, wanted_of
+from veza_ops.audit.config import BucketsConfig
 from veza_ops.audit.listing import begun_before
-from veza_ops.audit.ops import MISSING, UNNAMED, UNVERIFIABLE, AuditConfig, last_round
+from veza_ops.audit.ops import MISSING, UNVERIFIABLE, YET_DAMAGED_OBJECTS, YET_UNNAMED_OBJECTS, audit_files
+from veza_ops.audit.rounds import RECHECK, last_round
 from veza_ops.audit.rules import Incomplete, Round
+from veza_ops.audit.sizes import Damaged, damaged_of
+from veza_ops.audit.sizes import row_of as row_of_damaged
+from veza_ops.audit.table import Table
 from veza_ops.audit.tally import Bucketed, Tally
+from veza_ops.audit.throttle import Throttle
+from veza_ops.audit.unnamed import Sieve, row_of
 from veza_ops.evidence import entry
 from veza_ops.looks import Learned, Looking
 from veza_ops.resources import Database, EvidenceStore, Storage
 from veza_ops.runs import Location
-from veza_ops.steps import plain_failures, refused
+from veza_ops.steps import config_of, plain_failures, refused
+from veza_ops.storage.files import Files
+from veza_ops.tracks.row import Track
 from veza_ops.witnesses import draw
 
 UPLOADS = "audit_uploads"
 """The kind of evidence that lists uploads which nobody has completed."""
-
-
-class BucketsConfig(AuditConfig):
-    """How far one run goes in buckets, and what is told of them."""
-
-    buckets: list[str] = Field(
-        default=[],
-        description="s3://BUCKET or s3://BUCKET/PREFIX that hold nothing but tracks' files: only there, files that no "
-        "track names are told of. Empty: in all that tracks, storage.root or storage.path_map name.",
-    )
-    upload_hours: float = Field(
-        default=24, ge=0, le=87_600, description="Hours after which an upload that nobody has completed is told of."
-    )
 
 
 @dg.op(tags={"kind": "s3"})
@@ -41,14 +36,16 @@ def audit_buckets(
     context: dg.OpExecutionContext, config: BucketsConfig, database: Database, storage: Storage, evidence: EvidenceStore
 ) -> Bucketed:
     """Compare what buckets list with what tracks name, both ways, from where the last run ended."""
-    if not database.is_configured or not are_served():
+    if not database.is_configured or not are_served() or config_of(context, audit_files).get(RECHECK):
         return Bucketed()
     began, upto = time.monotonic(), ""
     until = began + config.max_minutes * 60
     start = Round() if config.start_over else last_round(context.instance, Location.of_run(context.run))
     with plain_failures(context):
         files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
-        wanted = wanted_of(config.buckets)
+        for kind in (YET_UNNAMED_OBJECTS, YET_DAMAGED_OBJECTS):  # an earlier attempt's
+            records.drop(*records.files(kind))
+        wanted, sieve = wanted_of(config.buckets), Sieve(files.layout, config.min_age_hours, config.ignore)
         with database.tracks(writable=False) as tracks:
             before = tracks.now().replace(tzinfo=UTC) - timedelta(hours=config.upload_hours)
             places = places_of(files.layout, tracks.buckets(), wanted)
@@ -56,15 +53,21 @@ def audit_buckets(
         uploads, untold = begun_before(files, places, before, until)
         if uploads:
             records.write(UPLOADS, 0, ({"bucket": where, **each._asdict()} for where, each in uploads))
-        audit = Buckets(looking, database.tracks, min(config.page_size, config.max_tracks), wanted)
+        table, throttle = Table(database.tracks, database.size_column), Throttle(config.max_looks_per_second)
+        page_size = throttle.size(min(config.page_size, config.max_tracks))
+        audit = Buckets(looking, database.tracks, page_size, wanted)
         tally = Tally()
         is_over = bool(start.after) and not start.after_key  # in this round, they are done
         for number, part in enumerate(() if is_over else audit.parts(places, start.after_key)):
             for kind, judged in ((MISSING, part.looks.missing), (UNVERIFIABLE, part.looks.unverifiable)):
                 if judged:
                     records.write(kind, number, map(entry, judged))
-            unnamed = [{"path": file.path, "size": file.size} for file in part.unnamed]
-            records.drop(*tally.take(part, records.write(UNNAMED, number, unnamed) if unnamed else None))
+            sifted = sieve.sift(part.unnamed)
+            unnamed = records.write(YET_UNNAMED_OBJECTS, number, map(row_of, sifted.told)) if sifted.told else None
+            records.drop(*tally.take(part, sifted, unnamed))
+            if damaged := _damaged_of(part, files, table):
+                records.write(YET_DAMAGED_OBJECTS, number, map(row_of_damaged, damaged))
+            throttle.wait(max(part.walked, len(part.looks.present)) + len(part.looks.missing))
             counts = tally.round.audited, tally.round.missing, tally.round.unverifiable
             context.log.info("%d looked at, %d missing, %d unverifiable", *counts)
             if tally.round.audited >= config.max_tracks or time.monotonic() > until:
@@ -84,3 +87,13 @@ def audit_buckets(
         }
     )
     return found
+
+
+def _damaged_of(part: Part, files: Files, table: Table) -> list[Damaged]:
+    """Those of the tracks of a stretch whose file may be damaged, by its listing."""
+
+    def listed(track: Track) -> int | None:
+        address = files.layout.resolve(track.file_path)
+        return part.sizes.get(address) if isinstance(address, str) else None
+
+    return damaged_of(part.looks.present, table.sizes([track.id for track in part.looks.present]), listed)

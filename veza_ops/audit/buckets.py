@@ -6,14 +6,15 @@ asked for by itself before its file is called missing.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import groupby
+from types import MappingProxyType
 from typing import NamedTuple
 
 from veza_ops.audit.listing import Item, Listing
-from veza_ops.audit.rules import unnamed_of
+from veza_ops.audit.unnamed import unnamed_of
 from veza_ops.bounds import Lookers
 from veza_ops.errors import ConfigurationError
 from veza_ops.looks import Looking, Looks, Transaction
@@ -50,6 +51,8 @@ class Part(NamedTuple):
     """Why the rest of it can't be compared, when that is found out."""
     is_incomparable: bool = False
     """Whether what was found to be unnamed there before isn't to be relied on."""
+    sizes: Mapping[str, int] = MappingProxyType({})
+    """Those of the listed objects that rows name, by address."""
 
 
 Row = tuple[str, Named]
@@ -181,6 +184,7 @@ class _Stretch:
     empty: set[str] = field(default_factory=set)
     """Addresses that were listed without content."""
     unnamed: list[Item] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
     walked: int = 0
 
 
@@ -242,6 +246,7 @@ class _Place:
         stretch.walked += 1
         address = self._address(item.key)
         if groups and groups[0].key == item.key:
+            stretch.sizes[address] = item.size
             if item.size:
                 stretch.present += groups.popleft().playable
             else:  # it may be the mark of a folder: whether it is the object itself, a look tells
@@ -270,7 +275,7 @@ class _Place:
             return self._part(Looks([], (), left), unread=why, is_incomparable=True)
         self._prove(stretch.present)
         looks = Looks([*stretch.present, *looks.present], looks.missing, looks.unverifiable)
-        return self._part(looks, stretch.walked, self._unnamed(stretch.unnamed))
+        return self._part(looks, stretch.walked, self._unnamed(stretch.unnamed))._replace(sizes=stretch.sizes)
 
     def _prove(self, tracks: Sequence[Track]) -> None:
         """Have the proof say whether this is the bucket that the database describes."""
@@ -297,7 +302,7 @@ class _Place:
         """Those of some listed objects that no row names, neither before the listing nor after it."""
         if not items:
             return []
-        stored = [Stored(self._address(item.key), item.size) for item in items]
+        stored = [Stored(self._address(item.key), item.size, modified=item.modified) for item in items]
         found = unnamed_of(self._audit.looking.files, stored, self._audit.names)
         early = {self._address(item.key) for item in items if item.is_early}
         # Of these, the first reading of the table came after the listing: a file that was moved in between is gone.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from veza_ops.audit.asset import CHECKS, of_audit
-from veza_ops.audit.ops import last_audit
+from veza_ops.audit.rounds import last_audit
 from veza_ops.findings import asked_for, unanswered
 from veza_ops.runs import Location
 

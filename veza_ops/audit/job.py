@@ -3,7 +3,8 @@
 import dagster as dg
 
 from veza_ops.audit.bucket_ops import audit_buckets
-from veza_ops.audit.ops import audit_files, find_unnamed_files, report_audit
+from veza_ops.audit.ops import audit_files, find_unnamed_files
+from veza_ops.audit.report_ops import report_audit
 from veza_ops.runs import OURS
 
 

@@ -29,6 +29,8 @@ class Item(NamedTuple):
     """Whether it was listed before the rows of this stretch were read."""
     is_mark: bool = False
     """Whether it may be the mark that some programs make for a folder, whose key ends with a slash."""
+    modified: float = 0.0
+    """When it was last written to, in seconds since the epoch."""
 
 
 def begun_before(
@@ -98,7 +100,7 @@ class Listing:
     def _read(self) -> None:
         page = self._ask(self._next_page)
         for each in page or ():
-            item = Item(each["path"], each["size"])
+            item = Item(each["path"], each["size"], modified=each["last_modified"].timestamp())
             if self._sorted_by(item.key) <= self._sorted_by(self._last):
                 if item.size:
                     raise StoreError(f"the listing of {quoted(self._where)} isn't in one order")

@@ -6,9 +6,8 @@ One round over all playable tracks may take several runs: each goes on after the
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from veza_ops.audit.sizes import Damaged
 from veza_ops.looks import Looking, Looks
-from veza_ops.storage.files import Files
-from veza_ops.storage.walk import Stored
 from veza_ops.tracks.row import Track
 
 
@@ -24,18 +23,26 @@ class Round:
     """The id of the track that the next run goes on after; empty once all are done that aren't in buckets."""
     after_key: str = ""
     """The address that the next run goes on after in buckets; empty once these are done."""
+    empty: int = 0
+    """Of the present: those whose file has no content, and those whose file has less than the table says."""
+    truncated: int = 0
 
     def with_page(self, looks: Looks, after: str) -> "Round":
         """This round with the looks at one more page of tracks, the last of which is `after`."""
         present, missing, unverifiable = map(len, (looks.present, looks.missing, looks.unverifiable))
-        return Round(
-            self.audited + present + missing + unverifiable,
-            self.present + present,
-            self.missing + missing,
-            self.unverifiable + unverifiable,
-            after,
-            self.after_key,
+        return replace(
+            self,
+            audited=self.audited + present + missing + unverifiable,
+            present=self.present + present,
+            missing=self.missing + missing,
+            unverifiable=self.unverifiable + unverifiable,
+            after=after,
         )
+
+    def with_damaged(self, damaged: Sequence[Damaged]) -> "Round":
+        """This round with some of its present that are damaged."""
+        empty = sum(not each.size for each in damaged)
+        return replace(self, empty=self.empty + empty, truncated=self.truncated + len(damaged) - empty)
 
     @property
     def is_complete(self) -> bool:
@@ -51,37 +58,6 @@ class Round:
             missing=self.missing + other.missing,
             unverifiable=self.unverifiable + other.unverifiable,
             after_key=other.after_key,
-        )
-
-
-@dataclass(frozen=True)
-class Unnamed:
-    """The files that no track names: kept for nobody, or for something else than tracks."""
-
-    walked: int = 0
-    unnamed: int = 0
-    unnamed_bytes: int = 0
-    unread_folders: int = 0
-    cut_short: bool = False
-
-    def with_files(self, walked: int, unnamed: Sequence[Stored], unread: int) -> "Unnamed":
-        """This count with what `walked` more steps came to."""
-        return replace(
-            self,
-            walked=self.walked + walked,
-            unnamed=self.unnamed + len(unnamed),
-            unnamed_bytes=self.unnamed_bytes + sum(file.size for file in unnamed),
-            unread_folders=self.unread_folders + unread,
-        )
-
-    def __add__(self, other: "Unnamed") -> "Unnamed":
-        """The files here and there."""
-        return Unnamed(
-            self.walked + other.walked,
-            self.unnamed + other.unnamed,
-            self.unnamed_bytes + other.unnamed_bytes,
-            self.unread_folders + other.unread_folders,
-            self.cut_short or other.cut_short,
         )
 
 
@@ -110,19 +86,3 @@ def look_at(looking: Looking, tracks: Sequence[Track], again: Callable[[list[str
         looks.unverifiable + second.unverifiable,
         looks.proof.and_later(second.proof),
     )
-
-
-def unnamed_of(files: Files, stored: Sequence[Stored], named: Callable[[list[str]], set[str]]) -> list[Stored]:
-    """Those of `stored` that no track names, where `named` says which of many values of ``file_path`` a track has."""
-    names = {file.path: files.layout.names_of(file.path) for file in stored}
-    taken = named([name for each in names.values() for name in each if _is_text(name)])
-    return [file for file in stored if taken.isdisjoint(names[file.path])]
-
-
-def _is_text(name: str) -> bool:
-    """Whether a row can have this name at all: what isn't UTF-8 on disk can't be in the database."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

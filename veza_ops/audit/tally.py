@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 import upath
 
 from veza_ops.audit.buckets import Part
-from veza_ops.audit.rules import Incomplete, Round, Unnamed
+from veza_ops.audit.rules import Incomplete, Round
+from veza_ops.audit.unnamed import Sifted, Unnamed
 from veza_ops.looks import LISTED
 from veza_ops.storage.proof import Proof
 from veza_ops.tracks.row import Judged
@@ -39,18 +40,18 @@ class Tally:
     lists: list[upath.UPath] = field(default_factory=list)
     """The files of evidence that tell of these."""
 
-    def take(self, part: Part, listed: upath.UPath | None = None) -> list[upath.UPath]:
-        """Add a part, with its list of unnamed files; the lists that aren't to be relied on any more."""
+    def take(self, part: Part, unnamed: Sifted, listed: upath.UPath | None = None) -> list[upath.UPath]:
+        """Add a part, with its `unnamed` files and their list; the lists that aren't to be relied on any more."""
         if part.place != self.place:
             self.unnamed, self.here, self.place, self.lists = self.unnamed + self.here, Unnamed(), part.place, []
         self.lists += [listed] if listed else []
         self.round = self.round.with_page(part.looks, "")
         self.missing += part.looks.missing[: LISTED - len(self.missing)]
         self.unverifiable += part.looks.unverifiable[: LISTED - len(self.unverifiable)]
-        self.here = self.here.with_files(part.walked, part.unnamed, bool(part.unread))
+        self.here = self.here.with_files(part.walked, unnamed, bool(part.unread))
         if not part.is_incomparable:
             return []
-        self.here = replace(self.here, unnamed=0, unnamed_bytes=0)
+        self.here = Unnamed(self.here.walked, unread_folders=self.here.unread_folders)
         return self.lists
 
     def found(self, start: str, upto: str, uploads: Incomplete, proof: Proof) -> Bucketed:

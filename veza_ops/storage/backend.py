@@ -17,6 +17,13 @@ class Regular(NamedTuple):
     """What its name is on."""
 
 
+class Measure(NamedTuple):
+    """How large a file is, in bytes, and when it was last written to, in seconds since the epoch."""
+
+    size: int
+    modified: float
+
+
 class Entry(Protocol):
     """Something in a folder."""
 
@@ -74,6 +81,9 @@ class Backend(Protocol):
 
     def regular(self, path: str) -> Regular | str:
         """The regular file at `path`, or why there is none."""
+
+    def measure(self, path: str) -> Measure | None:
+        """The measure of the regular file at `path`; None for all else, and where nobody can tell."""
 
 
 def just_written(path: str) -> str:

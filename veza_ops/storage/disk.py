@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-from veza_ops.storage.backend import Regular, just_written
+from veza_ops.storage.backend import Measure, Regular, just_written
 from veza_ops.storage.look import LONGEST, PRESENT, Look, Verdict, in_words, unverifiable
 from veza_ops.text import shown
 
@@ -86,6 +86,20 @@ def regular(path: str) -> Regular | str:
         return in_words(error)
     except ValueError as error:
         return f"no file can have this name: {error}"
+
+
+def measure(path: str) -> Measure | None:
+    """The measure of the regular file at `path`; None for all else, and where nobody can tell."""
+    try:
+        if len(path) < _OPEN_AT_ONCE // 4:  # bytes of a character at most
+            found = os.stat(path)
+        else:
+            folder, name = os.path.split(path)
+            with descriptor_of(folder) as descriptor:
+                found = os.stat(name, dir_fd=descriptor)
+    except (OSError, ValueError):
+        return None
+    return Measure(found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
 
 
 class OpenFolder:

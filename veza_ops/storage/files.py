@@ -8,7 +8,7 @@ from functools import cached_property
 from veza_ops.bounds import Beat, Lookers
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.storage import disk
-from veza_ops.storage.backend import Backend, Regular
+from veza_ops.storage.backend import Backend, Measure, Regular
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import PRESENT, S3, Area, Look, Verdict, unverifiable
 from veza_ops.storage.objects import Objects
@@ -19,6 +19,9 @@ from veza_ops.storage.walk import Stored, walk
 from veza_ops.text import all_shown, quoted, reveal, shown
 
 AN_HOUR = 3600.0
+
+_MEASURED_AT_ONCE = 64
+"""Files that a thread measures one after the other."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,20 @@ class Files:
         for (number, _), found in self._lookers.run(lambda task, _: self.backend(task[1]).regular(task[1]), tasks):
             whys[number] = found if isinstance(found, str) else "" if found else self._no_answer
         return whys
+
+    def measure(self, paths: Sequence[str]) -> dict[str, Measure]:
+        """How large files are and how old, by their path as this machine sees it; without those nobody can tell of."""
+        parts = [paths[at : at + _MEASURED_AT_ONCE] for at in range(0, len(paths), _MEASURED_AT_ONCE)]
+        measured = self._lookers.run(self._measured, parts)
+        return {path: each for _, found in measured for path, each in (found or {}).items()}
+
+    def _measured(self, paths: Sequence[str], beat: Beat) -> dict[str, Measure]:
+        found: dict[str, Measure] = {}
+        for path in paths:
+            beat()
+            if (measure := self.backend(path).measure(path)) is not None:
+                found[path] = measure
+        return found
 
     def walk(self, folders: Sequence[str]) -> Iterator[Stored]:
         """The files in `folders` of the root, and where ``path_map`` leads to, one by one, in no order.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from veza_ops.storage import keys
-from veza_ops.storage.backend import Regular, just_written
+from veza_ops.storage.backend import Measure, Regular, just_written
 from veza_ops.storage.client import client_of
 from veza_ops.storage.look import PRESENT, S3, Look, unverifiable
 from veza_ops.storage.order import Order
@@ -118,6 +118,11 @@ class Objects:
         if isinstance(found, str):
             return found
         return Regular((S3 + bucket, key), S3 + bucket) if found else f"no object at {quoted(path)}"
+
+    def measure(self, path: str) -> Measure | None:
+        """The measure of the object at an address; None where there is none, or nobody can tell."""
+        found = self._head(path)
+        return None if found is None or isinstance(found, str) else measure_of(found)
 
     def modified(self, path: str) -> float | None:
         """When an object was last written to (seconds since the epoch); None for none. Raises StoreError."""
@@ -277,6 +282,11 @@ def _object(head: Callable[[S3Store, str], ObjectMeta], store: S3Store, key: str
     if not found["e_tag"]:
         raise StoreError(NO_OBJECT)
     return found
+
+
+def measure_of(found: ObjectMeta) -> Measure:
+    """The measure of an object that was asked for, or listed."""
+    return Measure(found["size"], found["last_modified"].timestamp())
 
 
 class Prefix:

@@ -25,6 +25,8 @@ class Stored(NamedTuple):
     path: str
     size: int
     unread: str = ""
+    modified: float = 0.0
+    """When it was last written to, in seconds since the epoch."""
 
 
 Way = Sequence[tuple[str, Iterator["Stored | str"]]]
@@ -100,6 +102,7 @@ def _inside(folder: str) -> Iterator[Stored | str]:
                     yield path
                 else:
                     with suppress(FileNotFoundError):  # it has just gone away
-                        yield Stored(path, entry.stat(follow_symlinks=False).st_size)
+                        found = entry.stat(follow_symlinks=False)
+                        yield Stored(path, found.st_size, modified=found.st_mtime)
     except OSError as error:
         yield Stored(folder, 0, in_words(error))

@@ -25,6 +25,9 @@ NOT_PLAYABLE = (
 )
 """The statuses of tracks that need have no file; in any other, listeners expect it to be there."""
 
+SIZE_COLUMN = "file_size"
+"""Where a table ordinarily has the sizes of files, if it does."""
+
 MESSAGE_PATTERN = r"^orphan cleanup: file missing on disk after >[0-9]+[hm] in processing$"
 """What every such message matches, as PostgreSQL writes patterns."""
 

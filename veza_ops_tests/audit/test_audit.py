@@ -10,7 +10,7 @@ import pytest
 
 from veza_ops.audit.asset import CHECKS
 from veza_ops.audit.checks import files_health
-from veza_ops.audit.ops import last_round
+from veza_ops.audit.rounds import last_round
 from veza_ops.audit.rules import Round, look_at
 from veza_ops.findings import STORAGE_PROVEN, TRACK_FILES
 from veza_ops.looks import Learned, Looking
@@ -22,12 +22,14 @@ from veza_ops.storage.walk import CUT, Stored
 from veza_ops.tracks.row import Track
 from veza_ops_tests.library import Library, failure, run_job
 
-NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED, NO_UPLOAD_INCOMPLETE = (check.name for check in CHECKS)
+NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED, NO_UPLOAD_INCOMPLETE, NO_FILE_DAMAGED = (
+    check.name for check in CHECKS
+)
 
 
 def audit(library: Library, instance: dg.DagsterInstance, **config: Any) -> dict[str, Any]:
     """Run the audit; what it told the asset."""
-    walk = config.pop("walk", {})
+    walk = {"min_age_hours": 0} | config.pop("walk", {})
     storage = config.pop("storage", {})
     result = run_job(
         library,
@@ -182,6 +184,7 @@ def test_the_checks_say_what_the_audit_found_and_say_it_again_when_asked(
         NO_FILE_UNVERIFIABLE: False,
         NO_FILE_UNNAMED: False,
         NO_UPLOAD_INCOMPLETE: True,
+        NO_FILE_DAMAGED: True,
     }
 
 

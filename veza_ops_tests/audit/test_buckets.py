@@ -14,7 +14,7 @@ from demo.store import Store
 from veza_ops.audit import buckets as rules
 from veza_ops.audit.asset import NO_UPLOAD_INCOMPLETE
 from veza_ops.audit.listing import Listing, begun_before
-from veza_ops.audit.ops import last_round
+from veza_ops.audit.rounds import last_round
 from veza_ops.audit.rules import Round
 from veza_ops.findings import TRACK_FILES
 from veza_ops.runs import Location
@@ -41,7 +41,7 @@ def library(make_library: Callable[[Schema], Library]) -> Library:
 def audit(library: Library, instance: dg.DagsterInstance, **config: Any) -> dict[str, Any]:
     """Run the audit, its step for buckets with `config`; what it told the asset."""
     storage, files = config.pop("storage", {}), config.pop("files", {})
-    ops = {"audit_buckets": config, "audit_files": files}
+    ops = {"audit_buckets": {"min_age_hours": 0} | config, "audit_files": files}
     result = run_job(library, instance, job="audit_track_files", ops=ops, storage=storage)
     assert result.success, failure(result)
     (record,) = instance.fetch_observations(TRACK_FILES, limit=1).records

@@ -43,6 +43,7 @@ HEARTBEAT = "cleanup/test_heartbeat.py"
 OBJECTS = "storage/test_objects.py"
 ODD = "storage/test_odd_stores.py"
 AUDITED = "audit/test_buckets.py"
+FINDINGS = "audit/test_findings.py"
 BUCKETS = "storms/test_buckets.py"
 KEPT_IN_BUCKETS = "test_evidence_in_buckets.py"
 
@@ -1227,8 +1228,8 @@ GUARDS = [
     Guard(
         "no attempt writes over the evidence of another, or removes it",
         "places.py",
-        '    path = folder / f"{name}.{time.time_ns()}{secrets.randbelow(10**9):09}.jsonl"\n',
-        '    path = folder / f"{name}.1.jsonl"\n',
+        '    path = folder / f"{name}.{time.time_ns()}{secrets.randbelow(10**9):09}.{suffix}"\n',
+        '    path = folder / f"{name}.1.{suffix}"\n',
         "test_evidence.py -k 'over_nothing or given_again'",
     ),
     Guard(
@@ -2440,14 +2441,14 @@ GUARDS = [
     ),
     Guard(
         "an observation that isn't whole is no audit",
-        "audit/ops.py",
+        "audit/rounds.py",
         "        if type(value) is not each.type or (type(value) is int and value < 0):\n",
         "        if value is None:\n",
         "audit/test_audit.py -k whole",
     ),
     Guard(
         "an observation whose counts don't add up is no audit",
-        "audit/ops.py",
+        "audit/rounds.py",
         " and so_far.audited == so_far.present + so_far.missing + so_far.unverifiable",
         "",
         "audit/test_audit.py -k whole",
@@ -3173,8 +3174,8 @@ GUARDS = [
     Guard(
         "steps that write at once to a bucket write over nothing",
         "places.py",
-        "{name}.{time.time_ns()}{secrets.randbelow(10**9):09}.jsonl",
-        "{name}.jsonl",
+        "{name}.{time.time_ns()}{secrets.randbelow(10**9):09}.{suffix}",
+        "{name}.{suffix}",
         f"{KEPT_IN_BUCKETS} -k at_once",
     ),
     Guard(
@@ -3431,5 +3432,97 @@ GUARDS = [
         " if bad else Kind.TOO_MANY if was_limited else",
         " if bad else",
         f"{ALERTS} -k 'too_many'",
+    ),
+    # -- what an audit tells of can be acted on
+    Guard(
+        "a young file is not told of",
+        "audit/unnamed.py",
+        " if file.modified <= self._before]",
+        "]",
+        f"{FINDINGS} -k 'may_get_its_track or young'",
+    ),
+    Guard(
+        "what is ignored is not told of",
+        "audit/unnamed.py",
+        " if not self._ignored.match_file(self._inside(file.path))]",
+        "]",
+        f"{FINDINGS} -k ignored",
+    ),
+    Guard(
+        "a file that has a track by the end is not told of",
+        "audit/unnamed.py",
+        "        unnamed = unnamed_of(files, some, named)\n",
+        "        unnamed = some\n",
+        f"{FINDINGS} -k before_the_end",
+    ),
+    Guard(
+        "a file that has changed by the end is not told of",
+        "audit/unnamed.py",
+        "            and found.size == file.size\n            and abs(found.modified - file.modified)",
+        "            and abs(0.0)",
+        f"{FINDINGS} -k before_the_end",
+    ),
+    Guard(
+        "what was not looked up again is no finding",
+        "audit/report_ops.py",
+        "        lists.done()\n",
+        "",
+        f"{FINDINGS} -k before_the_end",
+    ),
+    Guard(
+        "a file is no track's that is of another size",
+        "audit/moved.py",
+        "wanted.get((_name(file.path), file.size), ())",
+        "next((rows for (name, _), rows in wanted.items() if name == _name(file.path)), ())",
+        f"{FINDINGS} -k same_name_and_size",
+    ),
+    Guard(
+        "sizes of something else say nothing",
+        "audit/sizes.py",
+        "    if len(known) >= _FEW and",
+        "    if False and",
+        f"{FINDINGS} -k something_else",
+    ),
+    Guard(
+        "a file that was only being replaced is not damaged",
+        "audit/sizes.py",
+        " and (size := found.get(track.id)) is not None and size < expected[track.id]",
+        " and (size := found.get(track.id)) is not None",
+        f"{FINDINGS} -k being_replaced",
+    ),
+    Guard(
+        "no name of a file is computed by a spreadsheet",
+        "audit/sheet.py",
+        " if isinstance(value, str) and value.startswith(_FORMULA) else value",
+        " if False else value",
+        f"{FINDINGS} -k computed",
+    ),
+    Guard(
+        "what is looked at again is no part of the round",
+        "audit/rounds.py",
+        "        if told.get(RECHECK) or",
+        "        if",
+        f"{FINDINGS} -k looked_at_again",
+    ),
+    Guard(
+        "a column of sizes that somebody named has to be there",
+        "tracks/sizes.py",
+        "    if not is_number and column != SIZE_COLUMN:\n",
+        "    if False:\n",
+        f"{FINDINGS} -k cannot_serve",
+    ),
+    Guard(
+        "a column that may not be read is not asked for",
+        "tracks/sizes.py",
+        "        AND has_column_privilege(attrelid, attnum, 'SELECT')\n",
+        "",
+        f"{FINDINGS} -k nor_be_readable",
+    ),
+    Guard(
+        "storage is asked no faster than is allowed",
+        "audit/throttle.py",
+        "            time.sleep(",
+        "            float(",
+        f"{FINDINGS} -k a_second",
     ),
 ]

@@ -156,7 +156,8 @@ def test_a_hung_disk_that_comes_in_the_way_of_the_confirmation_ends_the_run_and_
 
 def test_a_hung_folder_of_the_walk_costs_itself_alone(scene: Scene) -> None:
     scene.library.write("uploads/of-nobody.flac")
+    at_once = {"find_unnamed_files": {"min_age_hours": 0}}
     with hung(scene.library.root / "hung"):
-        told = said(start(scene.library, job="audit_track_files", storage={"look_timeout_seconds": 3}))
+        told = said(start(scene.library, job="audit_track_files", ops=at_once, storage={"look_timeout_seconds": 3}))
     assert "failure" not in told
     assert (told["walk"]["unnamed"], told["walk"]["unread_folders"]) == (1, 1)

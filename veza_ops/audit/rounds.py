@@ -1,0 +1,60 @@
+"""Where the audits before this one came to, as they told the asset of Veza's files."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
+
+import dagster as dg
+
+from veza_ops.audit.rules import Incomplete, Round
+from veza_ops.audit.unnamed import Unnamed
+from veza_ops.findings import TRACK_FILES
+from veza_ops.runs import Location, told_by_ours
+from veza_ops.storage.look import S3
+
+Counts = TypeVar("Counts", Round, Unnamed, Incomplete)
+
+RECHECK = "recheck"
+"""What an observation calls the run that was looked at again: such a one belongs to no round."""
+
+
+def last_audit(instance: dg.DagsterInstance, here: Location) -> tuple[Round, Unnamed, Incomplete] | None:
+    """What the last audit of the code location `here` told the asset, if there was one."""
+    for told in told_by_ours(instance, TRACK_FILES, here):
+        if told.get(RECHECK) or "audited" not in told:
+            continue
+        so_far, unnamed = _counts(Round, {**told, "after_key": _after_key(told)}), _counts(Unnamed, told)
+        if so_far and unnamed and so_far.audited == so_far.present + so_far.missing + so_far.unverifiable:
+            return so_far, unnamed, _counts(Incomplete, told) or Incomplete(0, "the last audit didn't ask for them")
+    return None
+
+
+def last_round(instance: dg.DagsterInstance, here: Location) -> Round:
+    """The round that the last run left unfinished, or a new one."""
+    last = last_audit(instance, here)
+    return last[0] if last and not last[0].is_complete else Round()
+
+
+def _after_key(told: Mapping[str, Any]) -> str:
+    """The place in buckets that was `told`; the first of all, in a round that was begun when none was told."""
+    after = told.get("after_key")
+    if isinstance(after, str) and (not after or after.startswith(S3)):
+        return after
+    return S3 if told.get("after") else ""
+
+
+def _counts(kind: type[Counts], told: Mapping[str, Any]) -> Counts | None:
+    """What was `told`, if it has all that belongs to `kind`: no count is negative, and nothing of another type.
+
+    What an earlier version didn't count is as the kind has it.
+    """
+    values: dict[str, Any] = {}
+    for each in fields(kind):
+        value = told.get(each.name, each.default if each.name in _LATER else MISSING)
+        if type(value) is not each.type or (type(value) is int and value < 0):
+            return None
+        values[each.name] = value
+    return kind(**values)
+
+
+_LATER = frozenset({"empty", "truncated", "unnamed_young", "unnamed_ignored", "unnamed_unconfirmed"})

@@ -1,0 +1,37 @@
+"""What the audit asks of the tracks table, each in a transaction of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from veza_ops.looks import Transaction
+from veza_ops.tracks.row import Track
+
+
+@dataclass(frozen=True)
+class Table:
+    """The tracks table, and the column that has the sizes of files."""
+
+    database: Transaction
+    size_column: str
+
+    def playable(self, ids: Sequence[str]) -> list[Track]:
+        """The playable tracks with some ids, as they are now."""
+        with self.database() as tracks:
+            return tracks.of_ids(tracks.playable(), ids)
+
+    def page(self, after: str, size: int) -> list[Track]:
+        """The first so many playable tracks after an id, by id."""
+        with self.database() as tracks:
+            return tracks.page(tracks.playable(), after=after or None, size=size)
+
+    def named(self, file_paths: list[str]) -> set[str]:
+        """Those of `file_paths` that a row has now, in any state."""
+        with self.database() as tracks:
+            return tracks.named(file_paths)
+
+    def sizes(self, ids: Sequence[str]) -> dict[str, int]:
+        """How large the files of some tracks should be, by id, as far as the table says so."""
+        from veza_ops.tracks.sizes import sizes_of  # noqa: PLC0415 - loads SQLAlchemy
+
+        with self.database() as tracks:
+            return sizes_of(tracks, self.size_column, ids)
