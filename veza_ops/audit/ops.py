@@ -155,9 +155,9 @@ def _damaged_of(present: Sequence[Track], files: Files, table: Table) -> list[Da
 
 def sizes_of_files(files: Files, tracks: Sequence[Track]) -> dict[str, int]:
     """How large the files of tracks are, by id; without those of which nobody can tell."""
-    paths = {track.id: path for track in tracks if isinstance(path := files.layout.resolve(track.file_path), str)}
-    measured = files.measure(list(dict.fromkeys(paths.values())))
-    return {identity: measured[path].size for identity, path in paths.items() if path in measured}
+    places = files.located(track.file_path for track in tracks)
+    measured = files.measure(dict.fromkeys(filter(None, places)))
+    return {track.id: measured[path].size for track, path in zip(tracks, places, strict=True) if path in measured}
 
 
 @dg.op(tags={"kind": "filesystem"})

@@ -1,6 +1,6 @@
 """What a search asks of a storage: the same few questions to a disk and to an object store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -82,8 +82,11 @@ class Backend(Protocol):
     def regular(self, path: str) -> Regular | str:
         """The regular file at `path`, or why there is none."""
 
-    def measure(self, path: str) -> Measure | None:
-        """The measure of the regular file at `path`; None for all else, and where nobody can tell."""
+    def measures(self, folder: str, names: Sequence[str], beat: Callable[[], object]) -> dict[str, Measure]:
+        """The measures of the regular files in a folder that have these names, by name.
+
+        Without all else, and without those of which nobody can tell. `beat` is called before each question.
+        """
 
 
 def just_written(path: str) -> str:

@@ -4,8 +4,8 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 from veza_ops.storage.backend import Measure, Regular, just_written
@@ -88,18 +88,17 @@ def regular(path: str) -> Regular | str:
         return f"no file can have this name: {error}"
 
 
-def measure(path: str) -> Measure | None:
-    """The measure of the regular file at `path`; None for all else, and where nobody can tell."""
-    try:
-        if len(path) < _OPEN_AT_ONCE // 4:  # bytes of a character at most
-            found = os.stat(path)
-        else:
-            folder, name = os.path.split(path)
-            with descriptor_of(folder) as descriptor:
-                found = os.stat(name, dir_fd=descriptor)
-    except (OSError, ValueError):
-        return None
-    return Measure(found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
+def measures(folder: str, names: Sequence[str], beat: Callable[[], object]) -> dict[str, Measure]:
+    """The measures of the regular files in a folder that have these names, by name."""
+    found: dict[str, Measure] = {}
+    with suppress(OSError, ValueError), descriptor_of(folder) as descriptor:
+        for name in names:
+            beat()
+            with suppress(OSError, ValueError):
+                each = os.stat(name, dir_fd=descriptor)
+                if stat.S_ISREG(each.st_mode):
+                    found[name] = Measure(each.st_size, each.st_mtime)
+    return found
 
 
 class OpenFolder:

@@ -1,6 +1,8 @@
 """Veza's files as a job sees them: look at many, prove that they are the right ones, walk through them."""
 
+import math
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,14 +15,14 @@ from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import PRESENT, S3, Area, Look, Verdict, unverifiable
 from veza_ops.storage.objects import Objects
 from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
-from veza_ops.storage.rows import Rows
+from veza_ops.storage.rows import Rows, located
 from veza_ops.storage.search import Search
 from veza_ops.storage.walk import Stored, walk
 from veza_ops.text import all_shown, quoted, reveal, shown
 
 AN_HOUR = 3600.0
 
-_MEASURED_AT_ONCE = 64
+_MEASURED_AT_ONCE = 256
 """Files that a thread measures one after the other."""
 
 
@@ -167,19 +169,34 @@ class Files:
             whys[number] = found if isinstance(found, str) else "" if found else self._no_answer
         return whys
 
-    def measure(self, paths: Sequence[str]) -> dict[str, Measure]:
-        """How large files are and how old, by their path as this machine sees it; without those nobody can tell of."""
-        parts = [paths[at : at + _MEASURED_AT_ONCE] for at in range(0, len(paths), _MEASURED_AT_ONCE)]
-        measured = self._lookers.run(self._measured, parts)
-        return {path: each for _, found in measured for path, each in (found or {}).items()}
+    def measure(self, paths: Iterable[str], within: float = math.inf) -> dict[str, Measure]:
+        """How large files are and how old, by their path as this machine sees it; without those nobody can tell of.
 
-    def _measured(self, paths: Sequence[str], beat: Beat) -> dict[str, Measure]:
-        found: dict[str, Measure] = {}
+        What isn't asked for `within` so many seconds isn't asked for at all.
+        """
+        until = time.monotonic() + within
+        folders: dict[str, list[str]] = {}
         for path in paths:
-            beat()
-            if (measure := self.backend(path).measure(path)) is not None:
-                found[path] = measure
-        return found
+            folder, _, name = path.rpartition("/")
+            folders.setdefault(folder, []).append(name)
+
+        def measured(part: tuple[str, list[str]], beat: Beat) -> dict[str, Measure]:
+            folder, names = part
+            if time.monotonic() > until:
+                return {}
+            return self.backend(folder).measures(folder or "/", names, beat)
+
+        parts = [
+            (folder, names[at : at + _MEASURED_AT_ONCE])
+            for folder, names in folders.items()
+            for at in range(0, len(names), _MEASURED_AT_ONCE)
+        ]
+        done = self._lookers.run(measured, parts, lambda part: self.backend(part[0]).given_up(part[0]))
+        return {f"{folder}/{name}": each for (folder, _), found in done for name, each in (found or {}).items()}
+
+    def located(self, file_paths: Iterable[str | None]) -> list[str | None]:
+        """Where the file of each row is, as this machine sees it; None where no place can be told."""
+        return located(self.layout, [path or "" for path in file_paths])
 
     def walk(self, folders: Sequence[str]) -> Iterator[Stored]:
         """The files in `folders` of the root, and where ``path_map`` leads to, one by one, in no order.

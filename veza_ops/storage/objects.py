@@ -119,10 +119,15 @@ class Objects:
             return found
         return Regular((S3 + bucket, key), S3 + bucket) if found else f"no object at {quoted(path)}"
 
-    def measure(self, path: str) -> Measure | None:
-        """The measure of the object at an address; None where there is none, or nobody can tell."""
-        found = self._head(path)
-        return None if found is None or isinstance(found, str) else measure_of(found)
+    def measures(self, folder: str, names: Sequence[str], beat: Callable[[], object]) -> dict[str, Measure]:
+        """The measures of the objects below a prefix that have these names, by name."""
+        found: dict[str, Measure] = {}
+        for name in names:
+            beat()
+            each = self._head(f"{folder}/{name}")
+            if each is not None and not isinstance(each, str):
+                found[name] = Measure(each["size"], each["last_modified"].timestamp())
+        return found
 
     def modified(self, path: str) -> float | None:
         """When an object was last written to (seconds since the epoch); None for none. Raises StoreError."""
@@ -282,11 +287,6 @@ def _object(head: Callable[[S3Store, str], ObjectMeta], store: S3Store, key: str
     if not found["e_tag"]:
         raise StoreError(NO_OBJECT)
     return found
-
-
-def measure_of(found: ObjectMeta) -> Measure:
-    """The measure of an object that was asked for, or listed."""
-    return Measure(found["size"], found["last_modified"].timestamp())
 
 
 class Prefix:

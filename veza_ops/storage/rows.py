@@ -8,7 +8,7 @@ from typing import Any
 
 from veza_ops.storage.layout import Layout, in_one_form
 from veza_ops.storage.look import LONGEST, Area, Look, Place
-from veza_ops.storage.wanted import Wanted
+from veza_ops.storage.wanted import Wanted, join
 
 _NO_NAMES = frozenset(("", ".", ".."))
 
@@ -33,12 +33,7 @@ class Rows:
         self._odd: dict[int, tuple[list[Any], list[tuple[Wanted, str] | Look]]] = {}
         """The rows of groups of which not all can be told at once, each by itself."""
         for head, names in groups.items():
-            if (
-                not head
-                or in_one_form(head).rstrip("/") in layout.heads
-                or not _NO_NAMES.isdisjoint(names)
-                or len(head) + max(map(len, names)) >= LONGEST
-            ):
+            if _is_odd(layout, head) or not _NO_NAMES.isdisjoint(names) or len(head) + max(map(len, names)) >= LONGEST:
                 self._odd[id(names)] = names, []
             else:
                 place = layout.place(f"{head}/")
@@ -86,3 +81,25 @@ class Rows:
             looks = (one if isinstance(one, Look) else one[0].looks.get(one[1], one[0].missing) for one in each)
             names[:] = reversed([*looks])
         return [names.pop() for names in self._order]
+
+
+def located(layout: Layout, paths: Iterable[str]) -> list[str | None]:
+    """Where the file of each row is, as this machine sees it; None where no place can be told."""
+    places: dict[str, Place | Look | None] = {}
+    found: list[str | None] = []
+    for path in paths:
+        head, _, name = path.rpartition("/")
+        if head not in places:
+            places[head] = None if _is_odd(layout, head) else layout.place(f"{head}/")
+        place = places[head]
+        if place is None or name in _NO_NAMES or len(path) >= LONGEST:
+            where = layout.resolve(path)
+            found.append(where if isinstance(where, str) else None)
+        else:
+            found.append(None if isinstance(place, Look) else join(place.folder, name))
+    return found
+
+
+def _is_odd(layout: Layout, head: str) -> bool:
+    """Whether where files in a folder are can't be told for all of them at once."""
+    return not head or in_one_form(head).rstrip("/") in layout.heads
