@@ -1,6 +1,6 @@
 """veza-ops for other people's code locations: the inventory as a component, set in a few lines of YAML."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
 import dagster as dg
@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from veza_ops.cleanup.config import SETTLE_SECONDS, FindConfig, MarkConfig
 from veza_ops.cleanup.job import EVERY_HOUR
-from veza_ops.definitions import Model, build_defs, mark_config, reference, resource_types, with_defaults
+from veza_ops.definitions import Model, build_defs, find_config, mark_config, reference, resource_types, with_defaults
 from veza_ops.errors import ConfigurationError
 from veza_ops.executors import IN_ONE_PROCESS, chosen_in_run_config, installed
 from veza_ops.resources import SECRET, Alerts, Database, EvidenceStore, History, Storage
@@ -48,6 +48,11 @@ def _as_in(model: type[BaseModel], name: str) -> Any:
     """
     field = model.model_fields[name]
     return Field(default=field.default, description=field.description)
+
+
+def _or_environment(model: type[BaseModel], name: str, otherwise: str) -> Any:
+    """A field with the description that it has in `model`, which the environment sets where it isn't given."""
+    return Field(default=None, description=f"{model.model_fields[name].description} Not given: {otherwise}")
 
 
 def _given(context: dg.ResolutionContext, fields: BaseModel) -> dict[str, Any]:
@@ -89,15 +94,13 @@ class VezaOps(dg.Component, dg.Model, dg.Resolvable):
     age_threshold_minutes: int = _as_in(FindConfig, "age_threshold_minutes")
     batch_size: int = _as_in(FindConfig, "batch_size")
     quiet_minutes: int = _as_in(FindConfig, "quiet_minutes")
+    stuck_hours: float | None = _or_environment(FindConfig, "stuck_hours", "VEZA_STUCK_HOURS, or 24.")
     settle_seconds: int = Field(
         default=SETTLE_SECONDS,
         description="Seconds between the two looks at a file, in the runs of the schedule and the sensor.",
     )
     dry_run: bool = _as_in(MarkConfig, "dry_run")
-    max_orphans: int | None = Field(
-        default=None,
-        description=f"{MarkConfig.model_fields['max_orphans'].description} Not given: VEZA_MAX_ORPHANS, or no limit.",
-    )
+    max_orphans: int | None = _or_environment(MarkConfig, "max_orphans", "VEZA_MAX_ORPHANS, or no limit.")
     executor: dict[str, Any] = Field(
         default_factory=lambda: dict(IN_ONE_PROCESS),
         description="Where steps run, as under execution.config in run config: {multiprocess: {max_concurrent: 4}}.",
@@ -111,14 +114,11 @@ class VezaOps(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - the hook's signature
         """Dagster's hook: the inventory as set here. Raises ConfigurationError."""
         _require_cron(self.schedule.cron)
-        names = "age_threshold_minutes", "batch_size", "quiet_minutes"
         _set(MarkConfig, {"settle_seconds": self.settle_seconds})  # within its bounds, or it is refused here
-        mark, limit = (
-            (mark_config(), {}) if self.max_orphans is None else (MarkConfig, {"max_orphans": self.max_orphans})
-        )
+        found = {name: getattr(self, name) for name in ("age_threshold_minutes", "batch_size", "quiet_minutes")}
         return build_defs(
-            find=_set(FindConfig, {name: getattr(self, name) for name in names}),
-            mark=_set(mark, {"dry_run": self.dry_run} | limit),
+            find=_set_or(find_config, FindConfig, found, stuck_hours=self.stuck_hours),
+            mark=_set_or(mark_config, MarkConfig, {"dry_run": self.dry_run}, max_orphans=self.max_orphans),
             executor=_executor(self.executor),
             cron=self.schedule.cron,
             scheduled=self.schedule.enabled,
@@ -126,6 +126,14 @@ class VezaOps(dg.Component, dg.Model, dg.Resolvable):
             settle_seconds=self.settle_seconds,
             resources={name: _set(kind, getattr(self, name))() for name, kind in resource_types().items()},
         )
+
+
+def _set_or(
+    environment: Callable[[], type[Model]], model: type[Model], values: Mapping[str, Any], **fields: Any
+) -> type[Model]:
+    """`model` with `values` and those `fields` that are given; without these, it is as the `environment` sets it."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    return _set(model if given else environment(), {**values, **given})
 
 
 def _set(model: type[Model], values: Mapping[str, Any]) -> type[Model]:

@@ -117,6 +117,11 @@ def resource_types() -> dict[str, type[Resource]]:
     }
 
 
+def find_config() -> type[FindConfig]:
+    """The config of the first step, as the environment sets it."""
+    return with_environment(FindConfig, stuck_hours="VEZA_STUCK_HOURS")
+
+
 def mark_config() -> type[MarkConfig]:
     """The config of the step that writes, as the environment sets it."""
     return with_environment(MarkConfig, max_orphans="VEZA_MAX_ORPHANS")
@@ -136,7 +141,7 @@ def with_table(tags: Mapping[str, str], database: Resource) -> Mapping[str, str]
 
 def build_defs(
     *,
-    find: type[FindConfig] = FindConfig,
+    find: type[FindConfig] | None = None,
     mark: type[MarkConfig] | None = None,
     executor: dg.ExecutorDefinition | None = None,
     cron: str = EVERY_HOUR,
@@ -148,7 +153,7 @@ def build_defs(
     """The inventory, made anew, in which another code location may have some parts otherwise."""
     steps_run_by = executor or chosen_in_run_config()
     given = {name: kind() for name, kind in resource_types().items()} if resources is None else resources
-    mark = mark or mark_config()
+    find, mark = find or find_config(), mark or mark_config()
     clean = cleanup_graph(with_config(find_stale_tracks, find), with_config(mark_orphans_failed, mark), mark.wrong)
     graphs = clean, restore_orphan_tracks, audit_track_files, prune_history
     cleanup, undo, audit, prune = (

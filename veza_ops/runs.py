@@ -35,7 +35,7 @@ def stands_for(url: str, *table: str) -> str:
 CHECKS = frozenset(
     dg.AssetCheckKey(asset, name)
     for asset, names in {
-        TRACKS: ("no_orphan_left", "nothing_unverifiable", "storage_proven"),
+        TRACKS: ("no_orphan_left", "nothing_unverifiable", "storage_proven", "nothing_stuck"),
         TRACK_FILES: (
             "no_file_missing",
             "no_file_unverifiable",

@@ -44,6 +44,9 @@ def test_batches_run_side_by_side_in_processes_of_their_own_and_the_counts_are_r
             "raced": 0,
             "refused": 0,
             "marked_failed": 7,
+            "growing": 0,
+            "waiting": 4,
+            "empty": 0,
         }
     assert {library.status(ghost) for ghost in ghosts} == {"failed"}
     assert {library.status(track) for track in (*slow, unnamed)} == {"processing"}

@@ -17,6 +17,9 @@ SAME_STORAGE = {JOB: CHECKS_JOB, CHECKS_JOB: JOB}
 An audit looks at the areas of whichever tracks it came to, and proves them for itself alone.
 """
 
+STUCK_TRACKS = "processing"
+"""What tracks that are stuck with their file are trouble of, whichever run has seen them."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -61,12 +64,16 @@ class Memory:
         of an area ends the trouble with that one only.
         """
         other = SAME_STORAGE.get(job, job)
+        told = dict(self.told)
+        if ending.stuck:
+            told[STUCK_TRACKS] = Kind.STUCK
+        elif ending.stuck is not None:
+            told.pop(STUCK_TRACKS, None)
         unproven = {
             each: areas - ending.proven if each in (job, other) else areas for each, areas in self.unproven.items()
         }
         unproven[job] = unproven.get(job, frozenset()) | ending.refused
         unproven = {each: areas for each, areas in unproven.items() if areas}
-        told = dict(self.told)
         if ending.trouble:
             told[job] = ending.trouble.kind
         elif job not in unproven:

@@ -22,12 +22,15 @@ class Kind(StrEnum):
     """A run found more tracks without a file than is ordinary."""
     TOO_MANY = "too many"
     """A run failed because it found more tracks without a file than it may mark."""
+    STUCK = "stuck"
+    """Tracks stay in processing though their file is there."""
 
 
 _TITLE = {
     Kind.FAILED: "veza-ops: {job} failed",
     Kind.STORAGE: "veza-ops: {job} refused to trust the storage",
     Kind.ORPHANS: "veza-ops: {job} found many tracks without a file",
+    Kind.STUCK: "veza-ops: tracks are stuck in processing with their file",
     Kind.TOO_MANY: "veza-ops: {job} found too many tracks without a file, and marked none",
 }
 
@@ -40,8 +43,11 @@ _WHAT_TO_DO = {
     "elsewhere, restore_orphan_tracks undoes the run once they are back.",
     Kind.TOO_MANY: "If the files are elsewhere, bring them back, or correct storage.root and storage.path_map, and the "
     "next run finds them. Until then no track is marked failed.",
+    Kind.STUCK: "Their uploads have come to their end, but what comes after an upload has not: see to the workers that "
+    "make tracks ready. veza-ops writes nothing to such tracks.",
 }
 _OVER = {
+    Kind.STUCK: "No track with its file is stuck in processing any more.",
     Kind.STORAGE: "The trouble (storage) is over: the storage was seen to be the one that the database describes.",
 }
 
@@ -63,6 +69,8 @@ class Ending:
     """The areas of the storage where witnesses were seen."""
     refused: frozenset[str] = frozenset()
     """Those where they weren't. A run that had no need of the storage says neither."""
+    stuck: str | None = None
+    """What there is to say of tracks that are stuck with their file; None where the run didn't look for them."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Final
 import dagster as dg
 
 from veza_ops.alerts.channels import send
-from veza_ops.alerts.memory import SAME_STORAGE, Memory
-from veza_ops.alerts.message import Ending, Message, message
+from veza_ops.alerts.memory import SAME_STORAGE, STUCK_TRACKS, Memory
+from veza_ops.alerts.message import Ending, Kind, Message, Trouble, message
 from veza_ops.alerts.trouble import ending_of, ending_of_unreadable
 from veza_ops.resources import Alerts
 from veza_ops.runs import CHECKS_JOB, Location, is_ours
@@ -100,11 +100,13 @@ class _Look:
     def _tell(self, run: dg.DagsterRun, ending: Ending) -> bool:
         """Tell what is new by a run that ended so; whether all of it could be told."""
         after = self.memory.after(run.job_name, ending)
-        for job in dict.fromkeys((run.job_name, *self.memory.told)):
+        for job in dict.fromkeys((run.job_name, STUCK_TRACKS, *self.memory.told)):
             if self.memory.knows(job, after):
                 continue
             now, before = after.told.get(job), self.memory.told.get(job)
             trouble = ending.trouble if job == run.job_name else None
+            if job == STUCK_TRACKS and ending.stuck:
+                trouble = Trouble(Kind.STUCK, ending.stuck)
             news = message(
                 _NAMES.get(job, job),
                 before if before != now else None,  # the same kind again: another disk

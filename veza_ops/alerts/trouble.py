@@ -7,6 +7,7 @@ from itertools import chain
 import dagster as dg
 
 from veza_ops.alerts.message import Ending, Kind, Trouble
+from veza_ops.cleanup.asset import NOTHING_STUCK
 from veza_ops.findings import MAX_ORPHANS, PROVEN, REFUSED, STORAGE_PROVEN, TRACK_FILES, TRACKS
 from veza_ops.storage.proof import EVERYWHERE
 
@@ -19,15 +20,16 @@ def ending_of(instance: dg.DagsterInstance, run: dg.DagsterRun, *, max_missing: 
     failed = run.status is dg.DagsterRunStatus.FAILURE
     if failed and _was_canceled(instance, run):
         return None
-    asked = [
+    told = [
         evaluation
         for event in _events(instance, run, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-        if (evaluation := event.asset_check_evaluation_data) and evaluation.asset_check_key == STORAGE_PROVEN.key
+        if (evaluation := event.asset_check_evaluation_data)
     ]
+    asked = [each for each in told if each.asset_check_key == STORAGE_PROVEN.key]
     bad = [each for each in asked if not each.passed and each.severity is dg.AssetCheckSeverity.ERROR]
     refused = _union(_areas(each.metadata, REFUSED) or {EVERYWHERE} for each in bad)
     proven = _union(_areas(each.metadata, PROVEN) for each in asked) - refused
-    ending = Ending(None, proven - {EVERYWHERE} if refused else proven, refused)
+    ending = Ending(None, proven - {EVERYWHERE} if refused else proven, refused, _stuck(told))
     if failed:
         why, was_limited = _why_failed(instance, run)
         kind = Kind.STORAGE if bad else Kind.TOO_MANY if was_limited else Kind.FAILED
@@ -41,6 +43,16 @@ def ending_of(instance: dg.DagsterInstance, run: dg.DagsterRun, *, max_missing: 
             says = f"The files of {missing} tracks are missing; up to {max_missing} in a run are ordinary."
             return replace(ending, trouble=Trouble(Kind.ORPHANS, says))
     return ending
+
+
+def _stuck(told: Iterable[dg.AssetCheckEvaluation]) -> str | None:
+    """What a run said of tracks that are stuck with their file: nothing where there is none, None where it didn't."""
+    says = [
+        "" if each.passed else each.description or ""
+        for each in told
+        if each.asset_check_key == NOTHING_STUCK.key and _count(each.metadata, "stuck") is not None
+    ]
+    return says[-1] if says else None
 
 
 def ending_of_unreadable(run: dg.DagsterRun) -> Ending | None:

@@ -6,7 +6,11 @@ import dagster as dg
 
 from veza_ops.cleanup.limit import TooManyOrphansError
 from veza_ops.cleanup.rules import Outcome
+from veza_ops.cleanup.stuck import State
 from veza_ops.findings import MAX_ORPHANS, STORAGE_PROVEN, TRACKS, Finding, of_proof, some_tracks
+
+STUCK_TABLE = "stuck_tracks"
+"""What the metadata calls the table of the tracks that have their file, the oldest first."""
 
 ASSET = dg.AssetSpec(
     TRACKS,
@@ -28,13 +32,23 @@ NOTHING_UNVERIFIABLE = dg.AssetCheckSpec(
     asset=TRACKS,
     description="For each track that is stuck in processing, somebody could look whether its file is there.",
 )
-CHECKS = (NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, STORAGE_PROVEN)
+NOTHING_STUCK = dg.AssetCheckSpec(
+    "nothing_stuck",
+    asset=TRACKS,
+    description="No track whose file is there has been in processing for longer than find_stale_tracks.stuck_hours, "
+    "but for those whose file is growing. Nothing is ever written to such tracks.",
+)
+CHECKS = (NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, STORAGE_PROVEN, NOTHING_STUCK)
 
 
-def of_stale(outcome: Outcome, unseen: str = "") -> Iterator[Finding]:
-    """What became of the stale tracks, or what a mere look at them came to; `unseen` says why there may be more."""
+def of_stale(outcome: Outcome, stuck_hours: float, unseen: str = "") -> Iterator[Finding]:
+    """What became of the stale tracks, or what a mere look at them came to; `unseen` says why there may be more.
+
+    Those that have their file are stuck after `stuck_hours`.
+    """
     yield _orphans(outcome, unseen)
     yield _unverifiable(outcome)
+    yield _stuck(outcome, stuck_hours)
 
 
 def of_too_many(error: TooManyOrphansError) -> Finding:
@@ -43,9 +57,9 @@ def of_too_many(error: TooManyOrphansError) -> Finding:
     return Finding(NO_ORPHAN_LEFT, healthy=False, says=str(error), numbers=numbers)
 
 
-def of_cleanup(outcome: Outcome, unseen: str = "") -> Iterator[Finding]:
+def of_cleanup(outcome: Outcome, stuck_hours: float, unseen: str = "") -> Iterator[Finding]:
     """What a cleanup says of the library. A storage that it didn't need isn't judged."""
-    yield from of_stale(outcome, unseen)
+    yield from of_stale(outcome, stuck_hours, unseen)
     if outcome.counts.stale:
         yield of_proof(outcome.proof)
 
@@ -82,3 +96,23 @@ def _unverifiable(outcome: Outcome) -> Finding:
     else:
         says = "Every stale track's file could be looked for."
     return Finding(NOTHING_UNVERIFIABLE, healthy=not number, says=says, certain=False, numbers={"unverifiable": number})
+
+
+def _stuck(outcome: Outcome, hours: float) -> Finding:
+    counts, number = outcome.counts, outcome.stuck
+    states = {State.GROWING: counts.growing, State.WAITING: counts.waiting, State.EMPTY: counts.empty}
+    there = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    if number:
+        says = (
+            f"{some_tracks(number)} stuck in processing for more than {hours:g} h, though the file is there: see the "
+            f"table {STUCK_TABLE} of the run, and whatever comes after an upload. With their file are {there}."
+        )
+    else:
+        says = f"No track with its file has been stuck for more than {hours:g} h" + (f": {there}." if there else ".")
+    return Finding(
+        NOTHING_STUCK,
+        healthy=not number,
+        says=says,
+        certain=False,
+        numbers={"stuck": number, "growing": counts.growing, "waiting": counts.waiting, "empty": counts.empty},
+    )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from veza_ops.cleanup import rules
-from veza_ops.cleanup.asset import CHECKS, NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, of_stale
+from veza_ops.cleanup.asset import CHECKS, NO_ORPHAN_LEFT, NOTHING_STUCK, NOTHING_UNVERIFIABLE, of_stale
 from veza_ops.cleanup.config import FindConfig
 from veza_ops.cleanup.ops import look_through, search
 from veza_ops.cleanup.rules import Outcome
@@ -51,8 +51,9 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
     except StorageNotProvenError as error:
         yield of_refusal(error)
         yield from unanswered(
-            "The storage is not proven, so no file was looked for.", NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE
+            "The storage is not proven, so no file was looked for.",
+            *(NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, NOTHING_STUCK),
         )
         return
     yield of_proof(proof)
-    yield from of_stale(outcome, found.unseen)
+    yield from of_stale(outcome, config.stuck_hours, found.unseen)

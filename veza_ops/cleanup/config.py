@@ -30,6 +30,14 @@ class FindConfig(StepConfig):
         description="Tracks whose updated_at is younger than so many minutes are left alone, however old they are.",
     )
 
+    stuck_hours: float = Field(
+        default=24.0,
+        ge=0,
+        le=366 * 24,
+        description="Hours in processing after which a track whose file is there, and doesn't grow, is called stuck. "
+        "Nothing is written to it.",
+    )
+
 
 class MarkConfig(StepConfig):
     """Whether anything is written, how much, and how long after the first look."""

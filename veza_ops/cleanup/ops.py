@@ -5,18 +5,20 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from veza_ops.cleanup import rules
-from veza_ops.cleanup.asset import of_cleanup, of_too_many
+from veza_ops.cleanup.asset import STUCK_TABLE, of_cleanup, of_too_many
 from veza_ops.cleanup.config import FindConfig, MarkConfig
+from veza_ops.cleanup.handed import Handed
 from veza_ops.cleanup.limit import TooManyOrphansError, require_few, shared_out
 from veza_ops.cleanup.lists import earlier_lists, keep_once
 from veza_ops.cleanup.marking import Marking
-from veza_ops.cleanup.rules import Checked, Found, Handed, Outcome, StaleBatch
+from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch
+from veza_ops.cleanup.stuck import Held
 from veza_ops.errors import ConfigurationError, VezaOpsError
 from veza_ops.findings import MAX_ORPHANS, TRACKS, report
 from veza_ops.heartbeat import beat
@@ -33,6 +35,7 @@ from veza_ops.steps import (
     require_wanted,
     seconds_since_start,
     table,
+    table_of,
 )
 from veza_ops.text import shown
 from veza_ops.tracks.row import age_hours
@@ -52,6 +55,7 @@ def search(tracks: "Tracks", config: FindConfig, storage: Storage) -> Found:
         batch_size=config.batch_size,
         sample_size=storage.sample_size,
         quiet=timedelta(minutes=config.quiet_minutes),
+        stuck=timedelta(hours=config.stuck_hours),
     )
 
 
@@ -150,7 +154,7 @@ def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Dat
     with plain_failures(context):
         checked = look_through(stale, database, storage)
     said = {
-        "present": checked.present,
+        "present": len(checked.held),
         "missing": len(checked.missing),
         "unverifiable": len(checked.unverifiable),
         "proof": str(checked.proof),
@@ -235,7 +239,7 @@ def report_cleanup(
     }
     context.add_output_metadata(metadata)
     context.log_event(dg.AssetObservation(TRACKS, metadata=metadata))
-    for finding in of_cleanup(outcome, found.unseen):
+    for finding in of_cleanup(outcome, found.sweep.stuck_hours, found.unseen):
         report(context, finding)
     if alerts.heartbeat_url.strip() and not metadata["dry_run"]:
         _show_life(context, outcome, database, storage, alerts.heartbeat_url.strip())
@@ -264,12 +268,30 @@ def _show_life(
         context.log.info("The heartbeat was taken.")
 
 
+def _as_shown(held: Held, now: str) -> dict[str, Any]:
+    """A track that has its file, as a page shows it."""
+    age, measure = age_hours(held.created_at, now), held.measure
+    written = datetime.fromtimestamp(measure.modified, UTC).isoformat(" ", "seconds") if measure else "unknown"
+    return {
+        "id": held.id,
+        "file_path": held.file_path or "",
+        "age_hours": round(age, 1) if age < math.inf else "infinite",
+        "state": str(held.state),
+        "size": measure.size if measure else "unknown",
+        "last_written": written,
+    }
+
+
 def _story(found: Found, outcome: Outcome) -> dict[str, Any]:
     """What an operator wants to know of a whole run, beside its counts."""
     now = found.sweep.now if found.sweep else ""
     ages = {
-        f"{which}_orphan_age_hours": round(age, 2)
-        for which, created_at in (("oldest", outcome.oldest_orphan), ("newest", outcome.newest_orphan))
+        f"{which}_age_hours": round(age, 2)
+        for which, created_at in (
+            ("oldest_orphan", outcome.oldest_orphan),
+            ("newest_orphan", outcome.newest_orphan),
+            ("oldest_present", outcome.held[0].created_at if outcome.held else None),
+        )
         if created_at and (age := age_hours(created_at, now)) < math.inf
     }
     listed = {
@@ -278,6 +300,8 @@ def _story(found: Found, outcome: Outcome) -> dict[str, Any]:
         "refused_tracks": outcome.refused,
     }
     tables = {name: table(rows, now) for name, rows in listed.items() if rows}
+    if outcome.held:
+        tables[STUCK_TABLE] = table_of([_as_shown(each, now) for each in outcome.held])
     return {
         "proof": str(outcome.proof) if outcome.counts.stale else "storage not needed: nothing to look for",
         **refused(outcome.proof),

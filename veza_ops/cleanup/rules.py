@@ -3,23 +3,22 @@
 Between Veza's database (`tracks`) and Veza's files (`storage`) stand the decisions, and they know nothing of Dagster.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import reduce
 from heapq import nsmallest
-from itertools import repeat
 from operator import attrgetter, or_
 from typing import TYPE_CHECKING, Self
 
-import orjson
-
+from veza_ops.cleanup.stuck import Held, State, first_look
 from veza_ops.looks import LISTED, Learned, Looking, Transaction
 from veza_ops.storage.files import AN_HOUR, Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import Area
 from veza_ops.storage.proof import Known, Proof, Sample
-from veza_ops.tracks.row import Batch, Judged, Place, Track, many, orphan_message
+from veza_ops.tracks.row import Batch, Judged, Place, Track, orphan_message
 from veza_ops.witnesses import draw
 
 if TYPE_CHECKING:  # SQLAlchemy is loaded when a run first needs it, which spares every import of this package the time
@@ -39,6 +38,10 @@ class Sweep:
     """How long a track may stay in processing."""
     quiet: str | None = None
     """A track that was touched since then is left alone."""
+    stuck: str = ""
+    """A track that is older, and has its file, is stuck."""
+    stuck_hours: float = 24
+    """How long that is."""
 
     def stale(self, tracks: "Tracks") -> "Where":
         """Which rows are stale."""
@@ -89,6 +92,10 @@ class Counts:
     refused: int = 0
     """Missing, but the database won't change them."""
     marked_failed: int = 0
+    growing: int = 0
+    """Present, and the file changed between the two looks; or it has come to its end, or has no content."""
+    waiting: int = 0
+    empty: int = 0
 
     def __add__(self, other: Self) -> "Counts":
         return Counts(**{name: count + asdict(other)[name] for name, count in asdict(self).items()})
@@ -101,7 +108,8 @@ class Checked:
     sweep: Sweep
     batch: Batch
     proof: Proof
-    present: int
+    held: tuple[Held, ...] = field(repr=False)
+    """Those whose file is there."""
     missing: tuple[Judged, ...] = field(repr=False)
     unverifiable: tuple[Judged, ...] = field(repr=False)
     learned: Learned = field(default_factory=Learned, repr=False)
@@ -115,7 +123,7 @@ class Checked:
         places = {track.place for track in tracks}
         those = tuple(each for each in self.missing if each.track.place in places)
         others = tuple(each for each in self.missing if each.track.place not in places)
-        return replace(self, present=0, missing=those, unverifiable=()), replace(self, missing=others)
+        return replace(self, held=(), missing=those, unverifiable=()), replace(self, missing=others)
 
     def split_off(self, untried: Sequence[Track]) -> tuple["Checked", "Checked | None"]:
         """This without the rows that are `untried`, and those alone, if there are any."""
@@ -135,30 +143,7 @@ class Checked:
         at = len(self.missing) - size if from_the_end else size
         parts = self.missing[:at], self.missing[at:]
         part, others = reversed(parts) if from_the_end else parts
-        return replace(self, missing=part), replace(self, present=0, missing=others, unverifiable=())
-
-
-@dataclass(frozen=True)
-class Handed:
-    """What one step says to the next of the looks at a batch: its rows travel as JSON.
-
-    That is written and read five times faster than named tuples are pickled, and takes a fifth of their room: Dagster
-    holds it for longer than the steps do. Why a file is missing is left behind: the second look finds that anew.
-    """
-
-    checked: Checked
-    """All but the missing."""
-    missing: bytes = field(repr=False)
-
-    @classmethod
-    def of(cls, checked: Checked) -> Self:
-        """What is handed on of `checked`."""
-        return cls(replace(checked, missing=()), orjson.dumps([tuple(track) for track, _ in checked.missing]))
-
-    def taken(self) -> Checked:
-        """What was handed on."""
-        tracks = many(Track, orjson.loads(self.missing))
-        return replace(self.checked, missing=tuple(many(Judged, zip(tracks, repeat(""), strict=False))))
+        return replace(self, missing=part), replace(self, held=(), missing=others, unverifiable=())
 
 
 @dataclass(frozen=True)
@@ -170,7 +155,10 @@ class Outcome:
     orphans: tuple[Judged, ...] = ()
     unverifiable: tuple[Judged, ...] = ()
     refused: tuple[Judged, ...] = ()
-    """The first of each; `LISTED` at most."""
+    held: tuple[Held, ...] = ()
+    """The first of each, and the oldest of those whose file is there; `LISTED` at most."""
+    stuck: int = 0
+    """Those whose file is there and doesn't grow, though they are older than is ordinary."""
     digest: int = 0
     """Stands for the whole list of the unverifiable (see `evidence.digest`)."""
     oldest_orphan: str | None = None
@@ -186,10 +174,12 @@ def find_stale(
     batch_size: int,
     sample_size: int,
     quiet: timedelta = timedelta(0),
+    stuck: timedelta = timedelta(days=1),
 ) -> Found:
     """Take the time from the database, lay out the rows that are older in batches, and draw the known-good sample.
 
-    Rows that were touched within `quiet` are left out. The sample is drawn only when there is something to check.
+    Rows that were touched within `quiet` are left out; those that have their file are stuck after `stuck`. The sample
+    is drawn only when there is something to check.
     Raises TracksTableError for a table that has no room for the message, or nothing to tell quiet rows by.
     """
     now = tracks.now()
@@ -198,7 +188,10 @@ def find_stale(
     if quiet:
         tracks.require_updated_at()
     touched = str(now - quiet) if quiet else None
-    sweep = Sweep(str(now), str(now - threshold), message, Sample(), threshold.total_seconds(), touched)
+    sweep = Sweep(
+        *(str(now), str(now - threshold), message, Sample(), threshold.total_seconds(), touched),
+        *(str(now - stuck), stuck.total_seconds() / 3600),
+    )
     batches = tracks.batches(sweep.stale(tracks), size=batch_size)
     if batches:
         sweep = replace(sweep, sample=draw(tracks, layout, sample_size))
@@ -226,8 +219,9 @@ def check(
     learned = Learned(replace(sweep.sample, areas={**drawn, **sweep.sample.areas}))
     looks = Looking(files, learned, database, sweep.age_seconds).at(tracks)
     drawn.update(learned.sample.in_full)
-    looked_at = _now(database) if database and looks.missing else ""
-    return Checked(sweep, batch, looks.proof, len(looks.present), looks.missing, looks.unverifiable, learned, looked_at)
+    held = tuple(first_look(files, looks.present))
+    looked_at = _now(database) if database and (looks.missing or held) else ""
+    return Checked(sweep, batch, looks.proof, held, looks.missing, looks.unverifiable, learned, looked_at)
 
 
 def seconds_to_settle(checked: Checked, settle: timedelta, database: Transaction) -> float:
@@ -235,7 +229,7 @@ def seconds_to_settle(checked: Checked, settle: timedelta, database: Transaction
 
     By the database's clock, since the two may be taken on different machines; never more than `settle`.
     """
-    if not settle or not checked.missing:
+    if not settle or not (checked.missing or checked.held):
         return 0.0
     if not checked.looked_at:
         return settle.total_seconds()
@@ -257,7 +251,7 @@ def check_again(files: Files, checked: Checked, database: Transaction | None = N
     return replace(
         checked,
         proof=checked.proof.and_later(looks.proof),
-        present=checked.present + len(looks.present),
+        held=checked.held + tuple(first_look(files, looks.present, came=True)),
         missing=looks.missing,
         unverifiable=checked.unverifiable + looks.unverifiable,
     )
@@ -278,18 +272,24 @@ def outcome(
     is_all = len(marked) == len(checked.missing) and not refused
     done = checked.missing if is_all else tuple(each for each in checked.missing if each.track.place in marked)
     orphans = checked.missing if dry_run else done
-    present, missing, unverifiable = checked.present, len(checked.missing), len(checked.unverifiable)
+    present, missing, unverifiable = len(checked.held), len(checked.missing), len(checked.unverifiable)
+    states = Counter(each.state for each in checked.held)
     those = {track.place for track, _ in refused}
     number_refused = sum(each.track.place in those for each in checked.missing) if those else 0
     raced = 0 if dry_run else missing - len(done) - number_refused
     stale = present + missing + unverifiable
     ages = [track.created_at for track, _ in orphans]
     return Outcome(
-        Counts(stale, present, missing, unverifiable, raced, number_refused, len(done)),
+        Counts(
+            *(stale, present, missing, unverifiable, raced, number_refused, len(done)),
+            *(states[State.GROWING], states[State.WAITING], states[State.EMPTY]),
+        ),
         checked.proof,
         oldest(orphans),
         checked.unverifiable[:LISTED],
         tuple(refused[:LISTED]),
+        _oldest_held(checked.held),
+        sum(each.created_at < checked.sweep.stuck and each.state is not State.GROWING for each in checked.held),
         digest,
         min(ages, default=None),
         max(ages, default=None),
@@ -302,6 +302,10 @@ def oldest(orphans: Iterable[Judged]) -> tuple[Judged, ...]:
     return tuple(nsmallest(LISTED, orphans, key=attrgetter("track.created_at")))
 
 
+def _oldest_held(held: Iterable[Held]) -> tuple[Held, ...]:
+    return tuple(nsmallest(LISTED, held, key=attrgetter("created_at")))
+
+
 def total(outcomes: Iterable[Outcome]) -> Outcome:
     """All parts, or all batches, as one outcome."""
     every = list(outcomes)
@@ -312,6 +316,8 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
         oldest(row for each in every for row in each.orphans),
         tuple(row for each in every for row in each.unverifiable)[:LISTED],
         tuple(row for each in every for row in each.refused)[:LISTED],
+        _oldest_held(row for each in every for row in each.held),
+        sum(each.stuck for each in every),
         sum(each.digest for each in every),
         min((each.oldest_orphan for each in every if each.oldest_orphan), default=None),
         max((each.newest_orphan for each in every if each.newest_orphan), default=None),

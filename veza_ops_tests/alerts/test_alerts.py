@@ -1,5 +1,7 @@
 """Who is told what, by real runs in a Dagster home, and a real channel: a web server that writes down what it gets."""
 
+from datetime import timedelta
+
 import dagster as dg
 import pytest
 
@@ -125,6 +127,29 @@ def test_too_many_orphans_for_a_run_are_told_of_once_and_what_to_do(
     assert says.startswith("The files of 3 tracks are missing")
     assert "launch the job once with a higher max_orphans" in says
     assert "bring them back, or correct storage.root" in says
+
+
+def test_tracks_that_are_stuck_with_their_file_are_told_of_once_whatever_else_there_is_to_tell(
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
+) -> None:
+    stuck = library.add("stuck.flac", content=b"music", age=timedelta(hours=25))
+    for where in ({}, {"tracks_table": "nowhere"}, {}):
+        run_job(library, instance, database=where)
+        watch.look(channel.url)
+    library.execute("UPDATE tracks SET status = 'ready' WHERE id = :id", id=stuck)
+    for _ in range(2):
+        run_job(library, instance)
+        watch.look(channel.url)
+    assert channel.titles == [
+        "veza-ops: tracks are stuck in processing with their file",
+        "veza-ops: cleanup_orphan_tracks failed",
+        "veza-ops: cleanup_orphan_tracks is well again",
+        "veza-ops: processing is well again",
+    ]
+    says = readable(channel.messages[0]["message"])
+    assert says.startswith("1 track stuck in processing for more than 24 h, though the file is there")
+    assert "see to the workers that make tracks ready" in says
+    assert "No track with its file is stuck in processing any more." in channel.messages[3]["message"]
 
 
 def test_with_no_channel_nothing_is_sent_and_the_sensor_says_so(

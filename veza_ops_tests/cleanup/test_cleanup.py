@@ -68,6 +68,9 @@ def test_a_stuck_row_whose_file_is_missing_is_marked_failed(any_library: Library
         "raced": 0,
         "refused": 0,
         "marked_failed": 1,
+        "growing": 0,
+        "waiting": 0,
+        "empty": 0,
     }
     after = any_library.row(ghost)
     assert after["status"] == "failed"
@@ -166,6 +169,9 @@ def test_the_counts_add_up_over_many_batches(library: Library, instance: dg.Dags
         "raced": 0,
         "refused": 0,
         "marked_failed": 20,
+        "growing": 0,
+        "waiting": 0,
+        "empty": 20,
     }
 
 

@@ -133,7 +133,7 @@ def batch(number: int) -> StaleBatch:
 
 def missing(number: int) -> Checked:
     rows = tuple(Judged(Track(str(each), "a.flac", "2026-01-01", None), "") for each in range(number))
-    return Checked(batch(0).sweep, batch(0).batch, Proof(1, 1), 0, rows, ())
+    return Checked(batch(0).sweep, batch(0).batch, Proof(1, 1), (), rows, ())
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ SERVER = "storms/test_server.py"
 PARTS = "storms/test_parts.py"
 CLOCKS = "storms/test_clocks.py"
 LIMIT = "cleanup/test_limit.py"
+STUCK = "cleanup/test_stuck.py"
 SECRETS = "test_secrets.py"
 ALERTS = "alerts/test_alerts.py"
 WATCH = "alerts/test_looks.py"
@@ -201,8 +202,8 @@ GUARDS = [
     Guard(
         "an upload is waited for as long as the run's threshold says",
         "cleanup/rules.py",
-        "Sample(), threshold.total_seconds(), touched)\n",
-        "Sample(), 3600.0, touched)\n",
+        "Sample(), threshold.total_seconds(), touched),\n",
+        "Sample(), 3600.0, touched),\n",
         f"{NAMES} -k threshold",
     ),
     Guard(
@@ -517,8 +518,8 @@ GUARDS = [
     Guard(
         "a mapped folder is known in whatever form a row names it",
         "storage/rows.py",
-        '                or in_one_form(head).rstrip("/") in layout.heads\n',
-        "                or head in layout.heads\n",
+        '    return not head or in_one_form(head).rstrip("/") in layout.heads\n',
+        "    return not head or head in layout.heads\n",
         "storage/test_properties.py -k where_it_is_alone",
     ),
     Guard(
@@ -3524,5 +3525,55 @@ GUARDS = [
         "            time.sleep(",
         "            float(",
         f"{FINDINGS} -k a_second",
+    ),
+    # -- tracks that have their file
+    Guard(
+        "a file that changed between the looks grows",
+        "cleanup/stuck.py",
+        "self.before != self.now):\n",
+        "self.before.size < 0):\n",
+        f"{STUCK} -k 'grow or two_looks'",
+    ),
+    Guard(
+        "a file that came between the looks grows",
+        "cleanup/rules.py",
+        "first_look(files, looks.present, came=True)",
+        "first_look(files, looks.present)",
+        f"{STUCK} -k comes_between",
+    ),
+    Guard(
+        "a file that nobody could measure is not called empty",
+        "cleanup/stuck.py",
+        " if self.measure and not self.measure.size else",
+        " if not (self.measure and self.measure.size) else",
+        f"{STUCK} -k 'two_looks or no_answer'",
+    ),
+    Guard(
+        "files settle though none is missing",
+        "cleanup/rules.py",
+        "    if not settle or not (checked.missing or checked.held):\n",
+        "    if not settle or not checked.missing:\n",
+        f"{STUCK} -k none_is_missing",
+    ),
+    Guard(
+        "what grows is not stuck",
+        "cleanup/rules.py",
+        " and each.state is not State.GROWING for each in checked.held)",
+        " for each in checked.held)",
+        f"{STUCK} -k too_long",
+    ),
+    Guard(
+        "measuring takes as long as one look may",
+        "storage/files.py",
+        "            if time.monotonic() > until:\n                return {}\n",
+        "",
+        "storage/test_measures.py",
+    ),
+    Guard(
+        "who tells of other trouble ends none of tracks that are stuck",
+        "alerts/trouble.py",
+        ' and _count(each.metadata, "stuck") is not None\n',
+        "\n",
+        f"{ALERTS} -k 'stuck_with'",
     ),
 ]
