@@ -5,7 +5,10 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
+from veza_ops.definitions import defs
+from veza_ops.findings import TRACKS
 from veza_ops.resources import Alerts
+from veza_ops.runs import OURS
 from veza_ops_tests.alerts.conftest import Watch
 from veza_ops_tests.library import Library, run_job
 from veza_ops_tests.receiver import Receiver
@@ -150,6 +153,24 @@ def test_tracks_that_are_stuck_with_their_file_are_told_of_once_whatever_else_th
     assert says.startswith("1 track stuck in processing for more than 24 h, though the file is there")
     assert "see to the workers that make tracks ready" in says
     assert "No track with its file is stuck in processing any more." in channel.messages[3]["message"]
+
+
+def test_whoever_could_not_look_for_them_says_nothing_of_tracks_that_are_stuck(
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
+) -> None:
+    library.add("stuck.flac", content=b"music", age=timedelta(hours=25))
+    checks = {key for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key == TRACKS}
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_check_selection=checks)
+    for root in (library.root.parent, library.root, library.root.parent):
+        config = {"database": {"config": {"url": library.url}}, "storage": {"config": {"root": str(root)}}}
+        assert job.execute_in_process(run_config={"resources": config}, instance=instance, tags=OURS).success
+        watch.look(channel.url)
+    assert channel.titles == [
+        "veza-ops: a check of the assets refused to trust the storage",
+        "veza-ops: a check of the assets is well again",
+        "veza-ops: tracks are stuck in processing with their file",
+        "veza-ops: a check of the assets refused to trust the storage",
+    ]
 
 
 def test_with_no_channel_nothing_is_sent_and_the_sensor_says_so(

@@ -3574,6 +3574,6 @@ GUARDS = [
         "alerts/trouble.py",
         ' and _count(each.metadata, "stuck") is not None\n',
         "\n",
-        f"{ALERTS} -k 'stuck_with'",
+        f"{ALERTS} -k 'could_not_look'",
     ),
 ]
