@@ -1,6 +1,7 @@
-"""One upload, as a worker of Veza's does it, in a process of its own: ``uploader.py URL ROOT TITLE [--hang]``.
+"""One upload, as a worker of Veza's does it, in a process of its own: ``uploader.py URL ROOT TITLE PATH``.
 
 The bytes of the file come in through stdin until it is closed; a line on stdout tells what was done with them.
+With ``--in-place``, the file has its name from the first byte on; with ``--hang``, the process stops when it is whole.
 """
 
 import os
@@ -13,10 +14,9 @@ import psycopg
 CHUNK_BYTES = 64 * 1024
 
 
-def main(url: str, root: str, title: str, *, hang: bool) -> None:
-    file_path = f"uploads/{title.lower().replace(' ', '-')}.flac"
+def main(url: str, root: str, title: str, file_path: str, *, in_place: bool, hang: bool) -> None:
     file = Path(root, file_path)
-    part = file.with_suffix(".part")
+    part = file if in_place else file.with_suffix(".part")
     file.parent.mkdir(parents=True, exist_ok=True)
     with psycopg.connect(url, autocommit=True) as database:
         row = database.execute(
@@ -43,4 +43,4 @@ def main(url: str, root: str, title: str, *, hang: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], hang="--hang" in sys.argv)
+    main(*sys.argv[1:5], in_place="--in-place" in sys.argv, hang="--hang" in sys.argv)

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -47,7 +50,12 @@ class Fate(Enum):
     COMPLETES = "completes"
     KILLED = "is killed with SIGKILL midway, before its file is there"
     HANGS = "hangs when its file is there but its row isn't completed"
+    FORGOTTEN = "is killed when its file is there but its row isn't completed"
     GOES_ON = "is still receiving"
+    GROWS = "is still receiving, and writes to the file itself"
+
+
+_OPTIONS = {Fate.HANGS: ["--hang"], Fate.FORGOTTEN: ["--hang"], Fate.GROWS: ["--in-place"]}
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,10 @@ class Song:
     title: str
     age: timedelta
     fate: Fate
+
+    @property
+    def file_path(self) -> str:
+        return f"uploads/{self.title.lower().replace(' ', '-')}.flac"
 
 
 class UploadFailedError(Exception):
@@ -68,9 +80,10 @@ class Upload:
 
     def __init__(self, url: str, root: Path, song: Song) -> None:
         self.song = song
-        hang = ["--hang"] if song.fate is Fate.HANGS else []
+        program = str(Path(__file__).with_name("uploader.py"))
+        options = _OPTIONS.get(song.fate, [])
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("uploader.py")), url, str(root), song.title, *hang],
+            [sys.executable, program, url, str(root), song.title, song.file_path, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -113,6 +126,49 @@ class Upload:
         self.expect("track completed")
         self.process.wait(timeout=10)
 
+    def kill(self) -> None:
+        """Kill the uploader, which leaves everything as it is."""
+        self.process.kill()
+        self.process.wait()
+
+    def meet_its_fate(self) -> None:
+        """Let the upload, of which nothing has come so far, become what it is to be."""
+        self.expect("row inserted")
+        self.send(CHUNKS // 2)
+        match self.song.fate:
+            case Fate.COMPLETES:
+                self.finish()
+            case Fate.KILLED:
+                self.kill()
+            case Fate.HANGS | Fate.FORGOTTEN:
+                self.send(CHUNKS // 2)
+                self.end_of_file()
+                self.wait_until_hung()
+                if self.song.fate is Fate.FORGOTTEN:
+                    self.kill()
+            case Fate.GOES_ON | Fate.GROWS:
+                pass
+
+
+@contextlib.contextmanager
+def growing(uploads: list[Upload], every_seconds: float) -> Iterator[None]:
+    """Let those of `uploads` that write to the file itself receive more and more, until the end of the block."""
+    is_over = threading.Event()
+
+    def send() -> None:
+        while not is_over.wait(every_seconds):
+            for upload in uploads:
+                if upload.song.fate is Fate.GROWS:
+                    upload.send(1)
+
+    with ThreadPoolExecutor(1) as helper:
+        sending = helper.submit(send)
+        try:
+            yield
+        finally:
+            is_over.set()
+        sending.result()
+
 
 class Veza:
     """The platform: its database at `url`, its files under `root` and, if it has one, in its archive."""
@@ -147,26 +203,20 @@ class Veza:
             uploads.append(Upload(self.url, self.root, song))
             self._uploads.append(uploads[-1])
         for upload in uploads:
-            upload.expect("row inserted")
-            upload.send(CHUNKS // 2)
-            match upload.song.fate:
-                case Fate.COMPLETES:
-                    upload.finish()
-                case Fate.KILLED:
-                    upload.process.kill()
-                    upload.process.wait()
-                case Fate.HANGS:
-                    upload.send(CHUNKS // 2)
-                    upload.end_of_file()
-                    upload.wait_until_hung()
-                case Fate.GOES_ON:
-                    pass
-            self.execute(
-                "UPDATE tracks SET created_at = now() - %(age)s, updated_at = now() - %(age)s WHERE title = %(title)s",
-                age=upload.song.age,
-                title=upload.song.title,
-            )
+            upload.meet_its_fate()
+            self._set_back(upload.song)
         return [upload for upload in uploads if upload.process.returncode is None]
+
+    def _set_back(self, song: Song) -> None:
+        """Have a song, and its file if it is there, be as old as it is to be."""
+        self.execute(
+            "UPDATE tracks SET created_at = now() - %(age)s, updated_at = now() - %(age)s WHERE title = %(title)s",
+            age=song.age,
+            title=song.title,
+        )
+        if self.has_file(song.file_path):
+            at = time.time() - song.age.total_seconds()
+            os.utime(self.root / song.file_path, (at, at))
 
     def archive(self, tracks: list[Archived]) -> None:
         """Add `tracks` that belong into the archive, each with as much of its object as has come."""
