@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,10 +24,17 @@ from dagster_graphql import DagsterGraphQLClient
 
 from demo.processes import PATIENCE_SECONDS, stop_all
 from demo.veza import Veza
-from veza_ops.evidence import UNVERIFIABLE, read
+from veza_ops.cleanup.asset import CHECKS, STUCK_TABLE
+from veza_ops.cleanup.config import unattended
+from veza_ops.cleanup.rules import Counts
+from veza_ops.evidence import REFUSED, UNVERIFIABLE, read
 
 PROJECT = Path(__file__).parent.parent
 JOB = "cleanup_orphan_tracks"
+SETTLE_SECONDS = 1
+"""Between the two looks of a cleanup from the command line: so long that a file that grows is seen to."""
+CONFIG = "settle.json"
+COMMAND = ("dagster", "job", "execute", "-m", "veza_ops.definitions", "-j", JOB, "-c", CONFIG)
 _OP_LOG = re.compile(rf" - (?:INFO|WARNING) - {JOB} - \S+ - (\w+.* - .*)$")
 
 
@@ -41,6 +49,16 @@ class Cleanup:
     counts: dict[str, int]
     reasons: dict[str, str]
     """Why a track was left unverified, by its id."""
+    refused: dict[str, str]
+    """Why the database wouldn't change a track, by its id, as the evidence has it."""
+    refused_on_page: dict[str, str]
+    """The same, as a page shows it."""
+    held: dict[str, Mapping[str, Any]]
+    """What is known of the file of a track that has one, by its id."""
+    areas: dict[str, str]
+    """The areas of the storage that were left alone, and why."""
+    checks: dict[str, dg.AssetCheckEvaluation]
+    """What each check says now, by its name."""
     log: list[str]
     """What the steps said."""
 
@@ -80,6 +98,7 @@ class Pipeline:
         self.folder = folder
         self.home = folder / "dagster_home"
         self.home.mkdir()
+        (folder / CONFIG).write_text(json.dumps(unattended(SETTLE_SECONDS)))
         shutil.copy(PROJECT / "dagster.yaml", self.home)
         # Nothing of the developer's own: neither a database or a bucket, nor anybody to be told.
         own = ("VEZA_", "DAGSTER_", "AWS_")
@@ -94,7 +113,7 @@ class Pipeline:
         log = self.folder / f"cleanup-{number}.log"
         with log.open("w") as output:
             done = subprocess.run(
-                [sys.executable, "-m", "dagster", "job", "execute", "-m", "veza_ops.definitions", "-j", JOB],
+                [sys.executable, "-m", *COMMAND],
                 env=self.environment,
                 cwd=self.folder,  # where there is no .env that would point elsewhere
                 stdout=output,
@@ -109,11 +128,24 @@ class Pipeline:
         [record] = self.instance.fetch_observations(dg.AssetKey("tracks"), limit=1).records
         assert record.asset_observation is not None
         metadata: Mapping[str, Any] = record.asset_observation.metadata
-        names = ("stale", "present", "missing", "unverifiable", "raced", "refused", "marked_failed")
-        place = metadata.get("unverifiable_list")  # of an earlier cleanup, if its list was the same
-        lists = sorted(Path(str(place.value)).glob(f"{UNVERIFIABLE}-*.jsonl")) if place else []
-        reasons = {row["id"]: row["why"] for path in lists for row in read(str(path))}
-        return Cleanup({name: metadata[name].value for name in names}, reasons, log)
+        return Cleanup(
+            {each.name: metadata[each.name].value for each in fields(Counts)},
+            _reasons(metadata.get("unverifiable_list"), UNVERIFIABLE),  # of an earlier run, if its list was the same
+            _reasons(metadata.get("full_lists"), REFUSED),
+            {str(row["id"]): str(row["reason"]) for row in _rows(metadata.get("refused_tracks"))},
+            {str(row["id"]): row for row in _rows(metadata.get(STUCK_TABLE))},
+            {str(row["area"]): str(row["why"]) for row in _rows(metadata.get("refused_areas"))},
+            {check.name: self._answer(check.key) for check in CHECKS},
+            log,
+        )
+
+    def _answer(self, check: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
+        """What the last run said to a check."""
+        record = self.instance.get_latest_asset_check_evaluation_record(check)
+        assert record is not None
+        assert record.event is not None
+        assert record.event.dagster_event is not None
+        return record.event.dagster_event.asset_check_evaluation_data
 
     @contextlib.contextmanager
     def served(self, port: int) -> Iterator["WebUI"]:
@@ -146,6 +178,17 @@ class Pipeline:
                 server.kill()  # its own orderly end waits for each of its children in turn
                 server.wait()
             stop_all([process for process in family if process.is_running()])
+
+
+def _reasons(place: dg.MetadataValue[Any] | None, kind: str) -> dict[str, str]:
+    """Why rows of a kind were left alone, by their id, as the evidence in a folder has it."""
+    lists = sorted(Path(str(place.value)).glob(f"{kind}-*.jsonl")) if place else []
+    return {row["id"]: row["why"] for path in lists for row in read(str(path))}
+
+
+def _rows(table: dg.MetadataValue[Any] | None) -> list[Mapping[str, Any]]:
+    """The rows of a table, which isn't there if it would be empty."""
+    return [record.data for record in table.records] if isinstance(table, dg.TableMetadataValue) else []
 
 
 @dataclass(frozen=True)
