@@ -1,6 +1,7 @@
 """The demo keeps its word: what it shows is so, it can be run again, and it leaves nothing behind."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -88,16 +89,46 @@ def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_fails_the_g
     assert not Path(folder).exists()
 
     said, _ = start().communicate(timeout=600)
-    assert said.count("processing -> failed") == 5, said
-    assert "Slow Burn       3 h      processing             left alone: its file is there" in said
+    assert said.count("processing -> failed") == 4, said
+    assert "Slow Burn       3 h      processing             left alone: its file is there, the upload is only" in said
+    assert "Live Set        2 h      processing             left alone: its file is there and grows" in said
+    assert "Lost Thread     30 h     processing             left alone: stuck, its file (524288 bytes) is there" in said
+    assert "Court Date      26 h     processing             left alone: the database refuses it: the constraint" in said
+    assert "Side Two        11 d     completed    vinyl/side-two.flac                 NO" in said
+    assert "Needle Drop     20 h     processing             left alone: nothing proves vinyl: the files of only" in said
     assert "Cloud Nine      8 h      processing -> failed   marked failed: a ghost" in said
     assert (
         "Wide Open       6 h      processing             left alone: an upload of 'wide-open.flac' is under way" in said
     )
     assert "Low Tide        4 h      processing             left alone: its file is there" in said
-    assert "stale 8, present 2, missing 5, unverifiable 1, raced 0, refused 0, marked_failed 5" in said
+    left_alone = "raced 0, refused 1, marked_failed {}, growing 1, waiting 3, empty 0"
+    assert f"stale 11, present 4, missing 5, unverifiable 2, {left_alone.format(4)}" in said
+    assert "The check nothing_stuck warns: 1 track stuck in processing for more than 24 h" in said
+    assert f"stale 7, present 4, missing 1, unverifiable 2, {left_alone.format(0)}" in said
     assert "It changed nothing" in said
+    for left in ("Lost Thread: its file is whole", "Court Date: ask who", "Needle Drop: mount the disk"):
+        assert f"  {left}" in said
     assert "All as it should be" in said
+    assert_fits_one_screen(said)
+    assert_readme_shows(said)
+
+
+def assert_fits_one_screen(said: str) -> None:
+    """Each of the two tables is no longer and no wider than a screen."""
+    tables = re.findall(r"^  title .*?(?=\n *\n)", said, re.MULTILINE | re.DOTALL)
+    assert len(tables) == 2, said
+    for table in tables:
+        assert len(table.splitlines()) <= 24, table
+        assert max(map(len, table.splitlines())) <= 120, table
+
+
+def assert_readme_shows(said: str) -> None:
+    """The rows that the README shows are those of the table after the cleanup."""
+    readme = (ROOT / "README.md").read_text()
+    _, rows = readme.split("title           age      status                 what happened\n")
+    after = said.partition("The library after it:")[2]
+    for row in rows.partition("```")[0].splitlines():
+        assert f"  {row} " in after, row
 
 
 def test_a_served_demo_that_is_interrupted_leaves_nothing_running(start: Start) -> None:
