@@ -71,6 +71,8 @@ def _number(variable: str, field: FieldInfo) -> object:
     try:
         return number(value=os.environ.get(variable, "")).value
     except ValidationError:
+        if kind is bool:
+            raise ConfigurationError(f"{variable} holds neither true nor false.") from None
         what = "whole number" if kind is int else "number"
         raise ConfigurationError(f"{variable} holds no {what} {_bounds(field)}, such as {field.default}.") from None
 
@@ -111,6 +113,7 @@ def resource_types() -> dict[str, type[Resource]]:
             Alerts,
             urls="VEZA_ALERT_URLS",
             max_missing="VEZA_ALERT_MAX_MISSING",
+            digest="VEZA_ALERT_DIGEST",
             web_url="VEZA_DAGSTER_URL",
             heartbeat_url="VEZA_HEARTBEAT_URL",
         ),

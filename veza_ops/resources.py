@@ -253,6 +253,11 @@ class Alerts(Resource):
     max_missing: int = Field(
         default=100, ge=0, description="Missing files in one run that are still ordinary; more are told of."
     )
+    digest: bool = Field(
+        default=False,
+        description="One message a day as well, from 6:00 UTC on: what happened, what is stuck, what to do next. None "
+        "on a day on which nothing happened.",
+    )
     web_url: str = Field(
         default="http://localhost:3000", description="Where people reach Dagster's web UI, for the link to the run."
     )

@@ -128,8 +128,23 @@ def has_stopped(instance: dg.DagsterInstance, run_id: str) -> bool:
     return any(event and "steps_interrupted" in event.engine_event_data.metadata for event in events)
 
 
+class Observed(NamedTuple):
+    """What a run told an asset."""
+
+    run_id: str
+    timestamp: float
+    """When, in seconds since the epoch."""
+    told: Mapping[str, Any]
+    """As plain values."""
+
+
 def told_by_ours(instance: dg.DagsterInstance, asset: dg.AssetKey, here: Location) -> Iterator[Mapping[str, Any]]:
-    """What our runs told `asset` as plain values, the newest first.
+    """What our runs told `asset` as plain values, the newest first."""
+    return (each.told for each in observed_by_ours(instance, asset, here))
+
+
+def observed_by_ours(instance: dg.DagsterInstance, asset: dg.AssetKey, here: Location) -> Iterator[Observed]:
+    """The same, with the run and the time.
 
     Others may observe it too: the neighbours' runs, and anybody by hand.
     """
@@ -142,7 +157,8 @@ def told_by_ours(instance: dg.DagsterInstance, asset: dg.AssetKey, here: Locatio
         for record in page.records:
             if record.run_id in ours and record.asset_observation:
                 metadata = record.asset_observation.metadata
-                yield {name: getattr(value, "value", None) for name, value in metadata.items()}
+                told = {name: getattr(value, "value", None) for name, value in metadata.items()}
+                yield Observed(record.run_id, record.timestamp, told)
         if not page.has_more:
             return
         cursor = page.cursor

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Self
+from typing import Any, Self
 
 from veza_ops.alerts.message import Ending, Kind
 from veza_ops.cleanup.job import JOB
@@ -33,29 +33,30 @@ class Memory:
     """The areas that weren't proven again since a job refused them: till they are, nobody is told that all is well."""
     tried: int | None = None
     """The event whose run couldn't be read, the first time."""
+    summed: int | None = None
+    """When the last summary was made, in seconds since the epoch."""
 
     @classmethod
     def read(cls, cursor: str) -> Self:
         """Raises ValueError for a cursor that isn't one."""
         try:
-            upto, told, *others = json.loads(cursor)
-            unproven, *more = others or [{}]
-            (tried,) = more or [None]
+            values: list[Any] = json.loads(cursor)
+            upto, told, unproven, tried, summed = values + [{}, None, None][len(values) - 2 :]  # earlier versions' end
             if isinstance(unproven, list):  # as earlier versions wrote it: the jobs alone
                 unproven = {job: [EVERYWHERE] for job in unproven}
             kinds = {str(job): Kind(kind) for job, kind in told.items()}
             areas = {job: frozenset(names) for job, names in unproven.items() if isinstance(names, list)}
         except (TypeError, AttributeError, RecursionError) as error:
             raise ValueError(str(error)) from None
-        are_events = all(each is None or (type(each) is int and each >= 0) for each in (upto, tried))
+        are_events = all(each is None or (type(each) is int and each >= 0) for each in (upto, tried, summed))
         are_names = all(isinstance(each, str) for each in (*areas, *chain.from_iterable(areas.values())))
         if not are_events or not are_names or len(areas) < len(unproven):
             raise ValueError("events, jobs and areas are expected")
-        return cls(upto, kinds, areas, tried)
+        return cls(upto, kinds, areas, tried, summed)
 
     def __str__(self) -> str:
         areas = {job: sorted(names) for job, names in self.unproven.items()}
-        return json.dumps([self.upto, dict(self.told), areas, self.tried])
+        return json.dumps([self.upto, dict(self.told), areas, self.tried, self.summed])
 
     def after(self, job: str, ending: Ending) -> Self:
         """What is known once people were told how a run of `job` ended.

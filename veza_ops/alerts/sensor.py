@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Final
 
 import dagster as dg
 
+from veza_ops.alerts import digest
 from veza_ops.alerts.channels import send
 from veza_ops.alerts.memory import SAME_STORAGE, STUCK_TRACKS, Memory
 from veza_ops.alerts.message import Ending, Kind, Message, Trouble, message
@@ -61,6 +63,8 @@ def alert_on_trouble(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.
             raise
         # What was told so far stays told.
         look.said.append(f"The rest comes with the next look, since this one ended with {type(error).__name__}.")
+    if alerts.digest:
+        look.sum_up(here, datetime.now(UTC))
     reason = " ".join(look.said) or f"Nothing new to tell. Known trouble: {', '.join(look.memory.told) or 'none'}."
     return dg.SensorResult(cursor=str(look.memory), skip_reason=dg.SkipReason(" ".join((reason, *alerts.wrong))))
 
@@ -119,6 +123,22 @@ class _Look:
             self.memory = self.memory.knowing(job, after)
         self.memory = after
         return True
+
+    def sum_up(self, here: Location, now: datetime) -> None:
+        """Tell of the day, if that is due. What goes wrong is tried again with the next look."""
+        if not digest.is_due(self.memory.summed, now):
+            return
+        begin = digest.since(self.memory.summed, now)
+        try:
+            day = digest.day_of(self.context.instance, here, begin)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.said.append(f"The summary couldn't be made ({type(error).__name__}); the next look tries again.")
+            return
+        news = digest.summary(day, begin, now, self.alerts.page_of(day.run_id) if day.run_id else "")
+        if news is None or self._has_sent(news):
+            self.memory = replace(self.memory, summed=int(now.timestamp()))
+        else:
+            self.said.append("Nobody could be told of the day; the next look tries again.")
 
     def _has_sent(self, news: Message) -> bool:
         try:

@@ -231,6 +231,7 @@ def report_cleanup(
         kept = keep_once(records, outcome.digest, earlier_lists(context.instance, Location.of_run(context.run)))
     metadata = {
         **counts,
+        "stuck": outcome.stuck,
         "dry_run": is_dry(context, mark_orphans_failed),
         **_story(found, outcome),
         **full_lists(records),

@@ -92,7 +92,7 @@ def test_a_look_is_over_well_before_dagster_gives_up_the_tick() -> None:
     "cursor",
     ["nonsense", "{}", "[]", "7", "null", '["7", {}]', "[-1, {}]", "[true, {}]", "[7, []]", '[7, {"a": "b"}]',
      "[7, {}, 7]", "[7, {}, [8]]", "[7, {}, [], []]", "[7, {}, [[]]]", "[7, {}, null]", '[7, {}, {"a": "b"}]',
-     '[7, {}, {"a": [8]}]', "[7, {}, {}, true]", "[7, {}, {}, 7, 8]", '[7, {"a": ["failed"]}]', "[" * 100_000],
+     '[7, {}, {"a": [8]}]', "[7, {}, {}, true]", "[7, {}, {}, 7, 8, 9]", '[7, {"a": ["failed"]}]', "[" * 100_000],
     ids=lambda cursor: cursor[:20],
 )  # fmt: skip
 def test_a_cursor_that_cannot_be_understood_makes_it_a_first_look(
