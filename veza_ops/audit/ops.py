@@ -155,9 +155,8 @@ def _damaged_of(present: Sequence[Track], files: Files, table: Table) -> list[Da
 
 def sizes_of_files(files: Files, tracks: Sequence[Track]) -> dict[str, int]:
     """How large the files of tracks are, by id; without those of which nobody can tell."""
-    places = files.located(track.file_path for track in tracks)
-    measured = files.measure(dict.fromkeys(filter(None, places)))
-    return {track.id: measured[path].size for track, path in zip(tracks, places, strict=True) if path in measured}
+    measured = files.measure_rows(track.file_path for track in tracks)
+    return {track.id: each.size for track, each in zip(tracks, measured, strict=True) if each}
 
 
 @dg.op(tags={"kind": "filesystem"})

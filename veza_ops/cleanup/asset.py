@@ -99,7 +99,7 @@ def _unverifiable(outcome: Outcome) -> Finding:
 
 
 def _stuck(outcome: Outcome, hours: float) -> Finding:
-    counts, number = outcome.counts, outcome.stuck
+    counts, number = outcome.counts, outcome.standing.stuck
     states = {State.GROWING: counts.growing, State.WAITING: counts.waiting, State.EMPTY: counts.empty}
     there = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     if number:

@@ -7,7 +7,6 @@ from typing import Self
 import orjson
 
 from veza_ops.cleanup.rules import Checked
-from veza_ops.cleanup.stuck import as_rows, from_rows
 from veza_ops.tracks.row import Judged, Track, many
 
 
@@ -28,10 +27,10 @@ class Handed:
     def of(cls, checked: Checked) -> Self:
         """What is handed on of `checked`."""
         missing = orjson.dumps([tuple(track) for track, _ in checked.missing])
-        return cls(replace(checked, missing=(), held=()), missing, orjson.dumps(list(as_rows(checked.held))))
+        return cls(replace(checked, missing=(), held=()), missing, orjson.dumps(list(checked.held)))
 
     def taken(self) -> Checked:
         """What was handed on."""
         tracks = many(Track, orjson.loads(self.missing))
         missing = many(Judged, zip(tracks, repeat(""), strict=False))
-        return replace(self.checked, missing=tuple(missing), held=tuple(from_rows(orjson.loads(self.held))))
+        return replace(self.checked, missing=tuple(missing), held=orjson.loads(self.held))

@@ -50,7 +50,8 @@ class Marking:
         records, batch = self.recorder.records, self.recorder.batch
         for kind in (UNVERIFIABLE, REFUSED, WOULD_MARK):  # an earlier attempt's, found anew now
             records.drop(*records.files(kind, batch))
-        checked = replace(checked, held=tuple(second_look(self.files, checked.held)))
+        standing = second_look(self.files, checked.held, checked.sweep.stuck)
+        checked = replace(checked, held=(), standing=standing)
         if earlier := self.recorder.done_earlier(MARK):
             done, checked = checked.split(earlier)
             yield rules.outcome(done, marked={track.place for track in earlier})

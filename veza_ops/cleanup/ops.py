@@ -18,7 +18,7 @@ from veza_ops.cleanup.limit import TooManyOrphansError, require_few, shared_out
 from veza_ops.cleanup.lists import earlier_lists, keep_once
 from veza_ops.cleanup.marking import Marking
 from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch
-from veza_ops.cleanup.stuck import Held
+from veza_ops.cleanup.stuck import Stuck
 from veza_ops.errors import ConfigurationError, VezaOpsError
 from veza_ops.findings import MAX_ORPHANS, TRACKS, report
 from veza_ops.heartbeat import beat
@@ -231,7 +231,7 @@ def report_cleanup(
         kept = keep_once(records, outcome.digest, earlier_lists(context.instance, Location.of_run(context.run)))
     metadata = {
         **counts,
-        "stuck": outcome.stuck,
+        "stuck": outcome.standing.stuck,
         "dry_run": is_dry(context, mark_orphans_failed),
         **_story(found, outcome),
         **full_lists(records),
@@ -269,7 +269,7 @@ def _show_life(
         context.log.info("The heartbeat was taken.")
 
 
-def _as_shown(held: Held, now: str) -> dict[str, Any]:
+def _as_shown(held: Stuck, now: str) -> dict[str, Any]:
     """A track that has its file, as a page shows it."""
     age, measure = age_hours(held.created_at, now), held.measure
     written = datetime.fromtimestamp(measure.modified, UTC).isoformat(" ", "seconds") if measure else "unknown"
@@ -291,7 +291,7 @@ def _story(found: Found, outcome: Outcome) -> dict[str, Any]:
         for which, created_at in (
             ("oldest_orphan", outcome.oldest_orphan),
             ("newest_orphan", outcome.newest_orphan),
-            ("oldest_present", outcome.held[0].created_at if outcome.held else None),
+            ("oldest_present", next((each.created_at for each in outcome.standing.oldest), None)),
         )
         if created_at and (age := age_hours(created_at, now)) < math.inf
     }
@@ -301,8 +301,8 @@ def _story(found: Found, outcome: Outcome) -> dict[str, Any]:
         "refused_tracks": outcome.refused,
     }
     tables = {name: table(rows, now) for name, rows in listed.items() if rows}
-    if outcome.held:
-        tables[STUCK_TABLE] = table_of([_as_shown(each, now) for each in outcome.held])
+    if outcome.standing.oldest:
+        tables[STUCK_TABLE] = table_of([_as_shown(each, now) for each in outcome.standing.oldest])
     return {
         "proof": str(outcome.proof) if outcome.counts.stale else "storage not needed: nothing to look for",
         **refused(outcome.proof),

@@ -3,7 +3,6 @@
 Between Veza's database (`tracks`) and Veza's files (`storage`) stand the decisions, and they know nothing of Dagster.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from heapq import nsmallest
 from operator import attrgetter, or_
 from typing import TYPE_CHECKING, Self
 
-from veza_ops.cleanup.stuck import Held, State, first_look
+from veza_ops.cleanup.stuck import Held, Standing, at_first, came, first_look
 from veza_ops.looks import LISTED, Learned, Looking, Transaction
 from veza_ops.storage.files import AN_HOUR, Files
 from veza_ops.storage.layout import Layout
@@ -108,8 +107,8 @@ class Checked:
     sweep: Sweep
     batch: Batch
     proof: Proof
-    held: tuple[Held, ...] = field(repr=False)
-    """Those whose file is there."""
+    held: Sequence[Held] = field(repr=False)
+    """Those whose file is there, and is to be looked at again."""
     missing: tuple[Judged, ...] = field(repr=False)
     unverifiable: tuple[Judged, ...] = field(repr=False)
     learned: Learned = field(default_factory=Learned, repr=False)
@@ -117,13 +116,19 @@ class Checked:
     """When the looks were over, by the database's clock."""
     most: int | None = None
     """So many may be marked failed; None for any number."""
+    standing: Standing = field(default_factory=Standing, repr=False)
+    """Of those whose file is there, and was looked at again."""
 
     def split(self, tracks: Iterable[Track]) -> tuple["Checked", "Checked"]:
         """The missing that are `tracks`, in whatever state by now, and all else."""
         places = {track.place for track in tracks}
         those = tuple(each for each in self.missing if each.track.place in places)
         others = tuple(each for each in self.missing if each.track.place not in places)
-        return replace(self, held=(), missing=those, unverifiable=()), replace(self, missing=others)
+        return self.without_others(those), replace(self, missing=others)
+
+    def without_others(self, missing: tuple[Judged, ...]) -> "Checked":
+        """Some of the missing, and nothing else."""
+        return replace(self, held=(), standing=Standing(), missing=missing, unverifiable=())
 
     def split_off(self, untried: Sequence[Track]) -> tuple["Checked", "Checked | None"]:
         """This without the rows that are `untried`, and those alone, if there are any."""
@@ -143,7 +148,7 @@ class Checked:
         at = len(self.missing) - size if from_the_end else size
         parts = self.missing[:at], self.missing[at:]
         part, others = reversed(parts) if from_the_end else parts
-        return replace(self, missing=part), replace(self, held=(), missing=others, unverifiable=())
+        return replace(self, missing=part), self.without_others(others)
 
 
 @dataclass(frozen=True)
@@ -155,10 +160,9 @@ class Outcome:
     orphans: tuple[Judged, ...] = ()
     unverifiable: tuple[Judged, ...] = ()
     refused: tuple[Judged, ...] = ()
-    held: tuple[Held, ...] = ()
-    """The first of each, and the oldest of those whose file is there; `LISTED` at most."""
-    stuck: int = 0
-    """Those whose file is there and doesn't grow, though they are older than is ordinary."""
+    """The first of each; `LISTED` at most."""
+    standing: Standing = field(default_factory=Standing)
+    """Of those whose file is there."""
     digest: int = 0
     """Stands for the whole list of the unverifiable (see `evidence.digest`)."""
     oldest_orphan: str | None = None
@@ -219,7 +223,7 @@ def check(
     learned = Learned(replace(sweep.sample, areas={**drawn, **sweep.sample.areas}))
     looks = Looking(files, learned, database, sweep.age_seconds).at(tracks)
     drawn.update(learned.sample.in_full)
-    held = tuple(first_look(files, looks.present))
+    held = first_look(files, looks.present)
     looked_at = _now(database) if database and (looks.missing or held) else ""
     return Checked(sweep, batch, looks.proof, held, looks.missing, looks.unverifiable, learned, looked_at)
 
@@ -251,7 +255,7 @@ def check_again(files: Files, checked: Checked, database: Transaction | None = N
     return replace(
         checked,
         proof=checked.proof.and_later(looks.proof),
-        held=checked.held + tuple(first_look(files, looks.present, came=True)),
+        standing=checked.standing + came(files, looks.present),
         missing=looks.missing,
         unverifiable=checked.unverifiable + looks.unverifiable,
     )
@@ -272,8 +276,8 @@ def outcome(
     is_all = len(marked) == len(checked.missing) and not refused
     done = checked.missing if is_all else tuple(each for each in checked.missing if each.track.place in marked)
     orphans = checked.missing if dry_run else done
-    present, missing, unverifiable = len(checked.held), len(checked.missing), len(checked.unverifiable)
-    states = Counter(each.state for each in checked.held)
+    there = checked.standing + at_first(checked.held, checked.sweep.stuck)
+    present, missing, unverifiable = there.present, len(checked.missing), len(checked.unverifiable)
     those = {track.place for track, _ in refused}
     number_refused = sum(each.track.place in those for each in checked.missing) if those else 0
     raced = 0 if dry_run else missing - len(done) - number_refused
@@ -282,14 +286,13 @@ def outcome(
     return Outcome(
         Counts(
             *(stale, present, missing, unverifiable, raced, number_refused, len(done)),
-            *(states[State.GROWING], states[State.WAITING], states[State.EMPTY]),
+            *(there.growing, there.waiting, there.empty),
         ),
         checked.proof,
         oldest(orphans),
         checked.unverifiable[:LISTED],
         tuple(refused[:LISTED]),
-        _oldest_held(checked.held),
-        sum(each.created_at < checked.sweep.stuck and each.state is not State.GROWING for each in checked.held),
+        there,
         digest,
         min(ages, default=None),
         max(ages, default=None),
@@ -302,10 +305,6 @@ def oldest(orphans: Iterable[Judged]) -> tuple[Judged, ...]:
     return tuple(nsmallest(LISTED, orphans, key=attrgetter("track.created_at")))
 
 
-def _oldest_held(held: Iterable[Held]) -> tuple[Held, ...]:
-    return tuple(nsmallest(LISTED, held, key=attrgetter("created_at")))
-
-
 def total(outcomes: Iterable[Outcome]) -> Outcome:
     """All parts, or all batches, as one outcome."""
     every = list(outcomes)
@@ -316,8 +315,7 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
         oldest(row for each in every for row in each.orphans),
         tuple(row for each in every for row in each.unverifiable)[:LISTED],
         tuple(row for each in every for row in each.refused)[:LISTED],
-        _oldest_held(row for each in every for row in each.held),
-        sum(each.stuck for each in every),
+        sum((each.standing for each in every), Standing()),
         sum(each.digest for each in every),
         min((each.oldest_orphan for each in every if each.oldest_orphan), default=None),
         max((each.newest_orphan for each in every if each.newest_orphan), default=None),

@@ -1,16 +1,28 @@
 """Stale tracks whose file is there: how large it is and how old at both looks, and what follows from that.
 
 Nothing is ever written to them: their file may be growing still, or whatever comes after the upload has let them down.
+In a backlog there are as many as there are orphans, so that they are handled as plain rows, all at once.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from heapq import nsmallest
 from itertools import repeat
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import NamedTuple, Self
 
+from veza_ops.looks import LISTED
 from veza_ops.storage.backend import Measure
 from veza_ops.storage.files import Files
-from veza_ops.tracks.row import Track, many
+from veza_ops.tracks.row import Track
+
+Held = tuple[str, str | None, str, int | None, float | None]
+"""A track whose file is there: id, ``file_path`` and ``created_at``, and size and age at the first look.
+
+As JSON has it, in which it is handed on. Without size and age where nobody could tell.
+"""
 
 
 class State(StrEnum):
@@ -21,63 +33,103 @@ class State(StrEnum):
     EMPTY = "empty"
 
 
-class Held(NamedTuple):
-    """A stale track whose file is there."""
+class Stuck(NamedTuple):
+    """A track whose file is there, and what is known of it last."""
 
     id: str
     file_path: str | None
     created_at: str
-    before: Measure | None
-    """The file's measure at the first look; None where nobody could tell."""
-    now: Measure | None
-    """The same at the last one."""
-    came: bool = False
-    """Whether the file came between the two."""
+    state: State
+    measure: Measure | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is to be told of some such tracks."""
+
+    growing: int = 0
+    waiting: int = 0
+    empty: int = 0
+    stuck: int = 0
+    """Those that don't grow, though they have been in processing for longer than is ordinary."""
+    oldest: tuple[Stuck, ...] = ()
+    """`LISTED` at most."""
+
+    def __add__(self, other: Self) -> "Standing":
+        return Standing(
+            self.growing + other.growing,
+            self.waiting + other.waiting,
+            self.empty + other.empty,
+            self.stuck + other.stuck,
+            tuple(nsmallest(LISTED, (*self.oldest, *other.oldest), key=itemgetter(2))),
+        )
 
     @property
-    def measure(self) -> Measure | None:
-        """What is known of it last."""
-        return self.now or self.before
-
-    @property
-    def state(self) -> State:
-        """What follows from the two looks. A file that nobody could measure is there all the same."""
-        if self.came or (self.before and self.now and self.before != self.now):
-            return State.GROWING
-        return State.EMPTY if self.measure and not self.measure.size else State.WAITING
+    def present(self) -> int:
+        """How many there are."""
+        return self.growing + self.waiting + self.empty
 
 
-def first_look(files: Files, tracks: Sequence[Track], *, came: bool = False) -> list[Held]:
-    """`tracks`, whose files are there, with what these are like; `came`: they weren't there before."""
+def first_look(files: Files, tracks: Sequence[Track]) -> list[Held]:
+    """`tracks`, whose files are there, with what these are like."""
     if not tracks:
         return []
     ids, paths, created, *_ = zip(*tracks, strict=True)
-    measures = _measured(files, paths)
-    return many(Held, zip(ids, paths, created, measures, measures, repeat(came), strict=False))
+    nothing = (None, None)
+    sizes, times = zip(*[measure or nothing for measure in _measured(files, paths)], strict=True)
+    return list(zip(ids, paths, created, sizes, times, strict=True))
 
 
-def second_look(files: Files, held: Sequence[Held]) -> list[Held]:
-    """The same, looked at again."""
-    measures = _measured(files, [each.file_path for each in held])
-    return [each._replace(now=now) for each, now in zip(held, measures, strict=True)]
+def second_look(files: Files, held: Sequence[Held], stuck_before: str) -> Standing:
+    """The same, looked at again. What was created before `stuck_before` has been there for too long."""
+    return standing(held, _measured(files, [each[1] for each in held]), stuck_before)
+
+
+def came(files: Files, tracks: Sequence[Track]) -> Standing:
+    """Tracks whose files weren't there at the first look."""
+    measures = _measured(files, [track.file_path for track in tracks])
+    rows = (
+        Stuck(track.id, track.file_path, track.created_at, State.GROWING, measure)
+        for track, measure in zip(tracks, measures, strict=True)
+    )
+    return Standing(growing=len(tracks), oldest=tuple(nsmallest(LISTED, rows, key=itemgetter(2))))
+
+
+def standing(held: Sequence[Held], now: Iterable[Measure | None], stuck_before: str) -> Standing:
+    """What there is to tell of `held`, of whose files `now` is known this."""
+    if not held:
+        return Standing()
+    measures = list(now)
+    states = [_state(row[3], row[4], measure) for row, measure in zip(held, measures, strict=True)]
+    stuck = sum(row[2] < stuck_before and state is not State.GROWING for row, state in zip(held, states, strict=True))
+    rows = zip(held, states, measures, strict=True)
+    oldest = (
+        Stuck(*row[:3], state, measure or _first(row))
+        for row, state, measure in nsmallest(LISTED, rows, key=lambda each: each[0][2])
+    )
+    number = Counter(states)
+    return Standing(number[State.GROWING], number[State.WAITING], number[State.EMPTY], stuck, tuple(oldest))
+
+
+def at_first(held: Sequence[Held], stuck_before: str) -> Standing:
+    """What there is to tell where nobody looks again."""
+    return standing(held, repeat(None, len(held)), stuck_before)
+
+
+def _first(row: Held) -> Measure | None:
+    size, modified = row[3:]
+    return None if size is None or modified is None else Measure(size, modified)
+
+
+def _state(size: int | None, modified: float | None, now: Measure | None) -> State:
+    """What follows from the two looks. A file that nobody could measure is there all the same."""
+    if now is None:
+        return State.EMPTY if size == 0 else State.WAITING
+    if size is not None and now != (size, modified):
+        return State.GROWING
+    return State.WAITING if now.size else State.EMPTY
 
 
 def _measured(files: Files, file_paths: Sequence[str | None]) -> list[Measure | None]:
     """What files are like: they all together may take as long as one look may."""
-    places = files.located(file_paths)
-    found = files.measure(filter(None, places), files.look_timeout_seconds)
-    return [found.get(place) if place else None for place in places]
-
-
-def as_rows(held: Iterable[Held]) -> Iterator[tuple[Any, ...]]:
-    """What is handed on of them after the first look, as JSON has it."""
-    return ((*each[:3], *(each.before or (None, None))) for each in held)
-
-
-def from_rows(rows: Iterable[Sequence[Any]]) -> list[Held]:
-    """What was handed on."""
-    return [
-        Held(identity, path, created_at, measure, measure)
-        for identity, path, created_at, size, modified in rows
-        for measure in [None if size is None else Measure(size, modified)]
-    ]
+    return files.measure_rows(file_paths, files.look_timeout_seconds) if file_paths else []

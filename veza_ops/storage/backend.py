@@ -82,10 +82,10 @@ class Backend(Protocol):
     def regular(self, path: str) -> Regular | str:
         """The regular file at `path`, or why there is none."""
 
-    def measures(self, folder: str, names: Sequence[str], beat: Callable[[], object]) -> dict[str, Measure]:
-        """The measures of the regular files in a folder that have these names, by name.
+    def measures(self, folder: str, names: Sequence[str], beat: Callable[[], object]) -> list[Measure | None]:
+        """The measures of the regular files in a folder that have these names, in their order.
 
-        Without all else, and without those of which nobody can tell. `beat` is called before each question.
+        None for all else, and for those of which nobody can tell. `beat` is called before each question.
         """
 
 

@@ -88,17 +88,19 @@ def regular(path: str) -> Regular | str:
         return f"no file can have this name: {error}"
 
 
-def measures(folder: str, names: Sequence[str], beat: Callable[[], object]) -> dict[str, Measure]:
-    """The measures of the regular files in a folder that have these names, by name."""
-    found: dict[str, Measure] = {}
+def measures(folder: str, names: Sequence[str], beat: Callable[[], object]) -> list[Measure | None]:
+    """The measures of the regular files in a folder that have these names, in their order."""
+    found: list[Measure | None] = []
     with suppress(OSError, ValueError), descriptor_of(folder) as descriptor:
         for name in names:
             beat()
-            with suppress(OSError, ValueError):
+            try:
                 each = os.stat(name, dir_fd=descriptor)
-                if stat.S_ISREG(each.st_mode):
-                    found[name] = Measure(each.st_size, each.st_mtime)
-    return found
+            except (OSError, ValueError):
+                found.append(None)
+            else:
+                found.append(Measure(each.st_size, each.st_mtime) if stat.S_ISREG(each.st_mode) else None)
+    return found or [None] * len(names)
 
 
 class OpenFolder:

@@ -15,7 +15,7 @@ from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import PRESENT, S3, Area, Look, Verdict, unverifiable
 from veza_ops.storage.objects import Objects
 from veza_ops.storage.proof import Known, Sample, Standing, Witnesses
-from veza_ops.storage.rows import Rows, located
+from veza_ops.storage.rows import Named, Rows, by_folder
 from veza_ops.storage.search import Search
 from veza_ops.storage.walk import Stored, walk
 from veza_ops.text import all_shown, quoted, reveal, shown
@@ -169,34 +169,37 @@ class Files:
             whys[number] = found if isinstance(found, str) else "" if found else self._no_answer
         return whys
 
-    def measure(self, paths: Iterable[str], within: float = math.inf) -> dict[str, Measure]:
-        """How large files are and how old, by their path as this machine sees it; without those nobody can tell of.
+    def measure(self, paths: Iterable[str]) -> dict[str, Measure]:
+        """How large files are and how old, by their path as this machine sees it; without those nobody can tell of."""
+        every = list(dict.fromkeys(paths))
+        return {path: each for path, each in zip(every, self._measured(by_folder(None, every)), strict=True) if each}
+
+    def measure_rows(self, file_paths: Iterable[str | None], within: float = math.inf) -> list[Measure | None]:
+        """The same for the files of rows, in their order; None where nobody can tell.
 
         What isn't asked for `within` so many seconds isn't asked for at all.
         """
-        until = time.monotonic() + within
-        folders: dict[str, list[str]] = {}
-        for path in paths:
-            folder, _, name = path.rpartition("/")
-            folders.setdefault(folder, []).append(name)
+        return self._measured(by_folder(self.layout, [path or "" for path in file_paths]), within)
 
-        def measured(part: tuple[str, list[str]], beat: Beat) -> dict[str, Measure]:
-            folder, names = part
-            if time.monotonic() > until:
-                return {}
-            return self.backend(folder).measures(folder or "/", names, beat)
+    def _measured(self, folders: Sequence[Named], within: float = math.inf) -> list[Measure | None]:
+        until = time.monotonic() + within
+
+        def ask(part: tuple[str, Sequence[str], Sequence[int]], beat: Beat) -> list[Measure | None]:
+            folder, names, _ = part
+            return [] if time.monotonic() > until else self.backend(folder).measures(folder or "/", names, beat)
 
         parts = [
-            (folder, names[at : at + _MEASURED_AT_ONCE])
-            for folder, names in folders.items()
+            (folder, names[at : at + _MEASURED_AT_ONCE], numbers[at : at + _MEASURED_AT_ONCE])
+            for folder, names, numbers in folders
             for at in range(0, len(names), _MEASURED_AT_ONCE)
         ]
-        done = self._lookers.run(measured, parts, lambda part: self.backend(part[0]).given_up(part[0]))
-        return {f"{folder}/{name}": each for (folder, _), found in done for name, each in (found or {}).items()}
-
-    def located(self, file_paths: Iterable[str | None]) -> list[str | None]:
-        """Where the file of each row is, as this machine sees it; None where no place can be told."""
-        return located(self.layout, [path or "" for path in file_paths])
+        measures: list[Measure | None] = [None] * sum(len(numbers) for _, _, numbers in parts)
+        for (_, _, numbers), found in self._lookers.run(
+            ask, parts, lambda part: self.backend(part[0]).given_up(part[0])
+        ):
+            for number, each in zip(numbers, found or (), strict=False):
+                measures[number] = each
+        return measures
 
     def walk(self, folders: Sequence[str]) -> Iterator[Stored]:
         """The files in `folders` of the root, and where ``path_map`` leads to, one by one, in no order.

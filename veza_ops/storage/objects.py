@@ -119,14 +119,16 @@ class Objects:
             return found
         return Regular((S3 + bucket, key), S3 + bucket) if found else f"no object at {quoted(path)}"
 
-    def measures(self, folder: str, names: Sequence[str], beat: Callable[[], object]) -> dict[str, Measure]:
-        """The measures of the objects below a prefix that have these names, by name."""
-        found: dict[str, Measure] = {}
+    def measures(self, folder: str, names: Sequence[str], beat: Callable[[], object]) -> list[Measure | None]:
+        """The measures of the objects below a prefix that have these names, in their order."""
+        found: list[Measure | None] = []
         for name in names:
             beat()
             each = self._head(f"{folder}/{name}")
-            if each is not None and not isinstance(each, str):
-                found[name] = Measure(each["size"], each["last_modified"].timestamp())
+            if each is None or isinstance(each, str):
+                found.append(None)
+            else:
+                found.append(Measure(each["size"], each["last_modified"].timestamp()))
         return found
 
     def modified(self, path: str) -> float | None:

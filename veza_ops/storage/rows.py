@@ -7,8 +7,8 @@ from itertools import repeat
 from typing import Any
 
 from veza_ops.storage.layout import Layout, in_one_form
-from veza_ops.storage.look import LONGEST, Area, Look, Place
-from veza_ops.storage.wanted import Wanted, join
+from veza_ops.storage.look import LONGEST, Area, Look, Place, unverifiable
+from veza_ops.storage.wanted import Wanted
 
 _NO_NAMES = frozenset(("", ".", ".."))
 
@@ -83,20 +83,34 @@ class Rows:
         return [names.pop() for names in self._order]
 
 
-def located(layout: Layout, paths: Iterable[str]) -> list[str | None]:
-    """Where the file of each row is, as this machine sees it; None where no place can be told."""
-    places: dict[str, Place | Look | None] = {}
-    found: list[str | None] = []
-    for path in paths:
+Named = tuple[str, list[str], list[int]]
+"""A folder as this machine sees it, names in it, and the number that each has among all."""
+
+
+def by_folder(layout: Layout | None, paths: Sequence[str]) -> list[Named]:
+    """The paths of rows by the folder that their files are in; without a `layout`, they are this machine's own.
+
+    Those that no place can be told of are in the folder "" by the name "".
+    """
+    heads: dict[str, tuple[list[str], list[int]]] = {}
+    for number, path in enumerate(paths):
         head, _, name = path.rpartition("/")
-        if head not in places:
-            places[head] = None if _is_odd(layout, head) else layout.place(f"{head}/")
-        place = places[head]
-        if place is None or name in _NO_NAMES or len(path) >= LONGEST:
-            where = layout.resolve(path)
-            found.append(where if isinstance(where, str) else None)
-        else:
-            found.append(None if isinstance(place, Look) else join(place.folder, name))
+        names, numbers = heads.get(head) or heads.setdefault(head, ([], []))
+        names.append(name)
+        numbers.append(number)
+    if layout is None:
+        return [(head, *named) for head, named in heads.items()]
+    found: list[Named] = []
+    for head, (names, numbers) in heads.items():
+        is_odd = _is_odd(layout, head) or not _NO_NAMES.isdisjoint(names) or len(head) + max(map(len, names)) >= LONGEST
+        place = unverifiable("") if is_odd else layout.place(f"{head}/")
+        if not isinstance(place, Look):
+            found.append((place.folder.rstrip("/"), names, numbers))
+            continue
+        for number in numbers:
+            where = layout.resolve(paths[number]) if is_odd else place
+            folder, _, name = where.rpartition("/") if isinstance(where, str) else ("", "", "")
+            found.append((folder, [name], [number]))
     return found
 
 

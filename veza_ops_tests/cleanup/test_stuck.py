@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import orjson
 import pytest
 
 from demo.store import Store
 from veza_ops.cleanup.asset import NOTHING_STUCK
 from veza_ops.cleanup.checks import library_health
-from veza_ops.cleanup.stuck import Held, State, as_rows, first_look, from_rows, second_look
+from veza_ops.cleanup.stuck import Held, Standing, State, Stuck, at_first, first_look, second_look, standing
 from veza_ops.definitions import build_defs
 from veza_ops.findings import TRACKS
 from veza_ops.resources import Database, Storage
@@ -121,7 +122,7 @@ def test_without_a_track_that_has_its_file_there_is_no_table(library: Library, i
 def test_the_oldest_are_shown_whatever_the_batches(
     library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
-    monkeypatch.setattr("veza_ops.cleanup.rules.LISTED", 3)
+    monkeypatch.setattr("veza_ops.cleanup.stuck.LISTED", 3)
     for number in range(5):
         library.add(f"{number}.flac", content=b"music", age=timedelta(hours=9 - number))
     told = counts(run_job(library, instance, ops={"find_stale_tracks": {"batch_size": batch_size}}))
@@ -250,15 +251,33 @@ A, B, EMPTY = Measure(5, 1.0), Measure(6, 2.0), Measure(0, 1.0)
     ],
 )
 def test_what_follows_from_two_looks(before: Measure | None, now: Measure | None, state: State) -> None:
-    assert Held("1", "a", "2026-01-01", before, now).state is state
-    assert Held("1", "a", "2026-01-01", before, now, came=True).state is State.GROWING
+    (stuck,) = standing([("1", "a", "2026-01-01", *(before or (None, None)))], [now], "").oldest
+    assert (stuck.state, stuck.measure) == (state, now or before)
+
+
+def test_what_is_known_of_some_and_of_others_adds_up() -> None:
+    some = Standing(1, 2, 3, 4, tuple(Stuck(str(at), "", str(at), State.EMPTY, None) for at in range(60)))
+    other = Standing(10, 20, 30, 40, tuple(Stuck(str(at), "", str(at), State.EMPTY, None) for at in range(30, 90)))
+    both = some + other
+    assert (both.growing, both.waiting, both.empty, both.stuck, both.present) == (11, 22, 33, 44, 66)
+    assert [each.created_at for each in both.oldest] == sorted(
+        each.created_at for each in (*some.oldest, *other.oldest)
+    )[:100]
+
+
+def test_what_was_created_at_the_bound_is_not_stuck_yet() -> None:
+    rows: list[Held] = [(str(at), "a", f"2026-01-01 00:00:0{at}", 1, 1.0) for at in range(3)]
+    assert at_first(rows, "2026-01-01 00:00:01").stuck == 1
+    assert standing(rows, [Measure(2, 1.0)] * 3, "2026-01-01 00:00:01").stuck == 0
 
 
 def test_what_is_handed_on_is_what_was_seen(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     files = Files(Layout(str(tmp_path)))
     held = first_look(files, [Track(name, name, "2026-01-01", None) for name in ("a", "nowhere", "../a")])
-    assert [each.before and each.before.size for each in held] == [5, None, None]
-    assert from_rows(as_rows(held)) == held
+    assert [each[3] for each in held] == [5, None, None]
+    handed: list[Held] = orjson.loads(orjson.dumps(held))
     (tmp_path / "a").write_bytes(b"123456")
-    assert [each.state for each in second_look(files, held)] == [State.GROWING, State.WAITING, State.WAITING]
+    assert [each.state for each in second_look(files, handed, "").oldest] == [
+        *(State.GROWING, State.WAITING, State.WAITING)
+    ]
