@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -91,7 +92,13 @@ def _write_share(url: str, root: Path, share: int, shares: int) -> None:
 
 
 def _touch(path: str | Path) -> None:
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    """An empty file that was written as long ago as its row is old, as those of a backlog are."""
+    file = os.open(path, os.O_CREAT | os.O_WRONLY)
+    os.utime(file, (_WRITTEN, _WRITTEN))
+    os.close(file)
+
+
+_WRITTEN = time.time() - 2 * 3600
 
 
 def lay_out_files(root: Path, rows: int, folders: int) -> list[str]:

@@ -50,7 +50,7 @@ class Marking:
         records, batch = self.recorder.records, self.recorder.batch
         for kind in (UNVERIFIABLE, REFUSED, WOULD_MARK):  # an earlier attempt's, found anew now
             records.drop(*records.files(kind, batch))
-        standing = second_look(self.files, checked.held, checked.sweep.stuck)
+        standing = second_look(self.files, checked.held, checked.sweep.stuck, checked.sweep.age_seconds)
         checked = replace(checked, held=(), standing=standing)
         if earlier := self.recorder.done_earlier(MARK):
             done, checked = checked.split(earlier)

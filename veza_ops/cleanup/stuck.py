@@ -4,6 +4,7 @@ Nothing is ever written to them: their file may be growing still, or whatever co
 In a backlog there are as many as there are orphans, so that they are handled as plain rows, all at once.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -80,9 +81,17 @@ def first_look(files: Files, tracks: Sequence[Track]) -> list[Held]:
     return list(zip(ids, paths, created, sizes, times, strict=True))
 
 
-def second_look(files: Files, held: Sequence[Held], stuck_before: str) -> Standing:
-    """The same, looked at again. What was created before `stuck_before` has been there for too long."""
-    return standing(held, _measured(files, [each[1] for each in held]), stuck_before)
+def second_look(files: Files, held: Sequence[Held], stuck_before: str, recent_seconds: float) -> Standing:
+    """The same, looked at again. What was created before `stuck_before` has been there for too long.
+
+    A file that nobody has written to for `recent_seconds` has come to its end, as an unfinished upload beside it has.
+    """
+    since = time.time() - recent_seconds
+    recent = [number for number, row in enumerate(held) if row[4] is None or row[4] > since]
+    now: list[Measure | None] = [None] * len(held)
+    for number, measure in zip(recent, _measured(files, [held[each][1] for each in recent]), strict=True):
+        now[number] = measure
+    return standing(held, now, stuck_before)
 
 
 def came(files: Files, tracks: Sequence[Track]) -> Standing:

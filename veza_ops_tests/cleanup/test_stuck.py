@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from veza_ops.cleanup.stuck import Held, Standing, State, Stuck, at_first, first
 from veza_ops.definitions import build_defs
 from veza_ops.findings import TRACKS
 from veza_ops.resources import Database, Storage
+from veza_ops.storage import disk
 from veza_ops.storage.backend import Measure
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
@@ -278,6 +279,26 @@ def test_what_is_handed_on_is_what_was_seen(tmp_path: Path) -> None:
     assert [each[3] for each in held] == [5, None, None]
     handed: list[Held] = orjson.loads(orjson.dumps(held))
     (tmp_path / "a").write_bytes(b"123456")
-    assert [each.state for each in second_look(files, handed, "").oldest] == [
+    assert [each.state for each in second_look(files, handed, "", 3600).oldest] == [
         *(State.GROWING, State.WAITING, State.WAITING)
     ]
+
+
+@pytest.mark.parametrize(("ago", "asked"), [(3500, 2), (3700, 1)])
+def test_a_file_that_nobody_has_written_to_for_long_is_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ago: int, asked: int
+) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    os.utime(tmp_path / "a", (time.time() - ago, time.time() - ago))
+    questions: list[str] = []
+    real = disk.measures
+
+    def measures(folder: str, names: Sequence[str], beat: Callable[[], object]) -> list[Measure | None]:
+        questions.extend(names)
+        return real(folder, names, beat)
+
+    monkeypatch.setattr(disk, "measures", measures)
+    files = Files(Layout(str(tmp_path)))
+    held = first_look(files, [Track("1", "a", "2026-01-01", None)])
+    (stuck,) = second_look(files, held, "", 3600).oldest
+    assert (stuck.state, stuck.measure and stuck.measure.size, len(questions)) == (State.WAITING, 5, asked)
