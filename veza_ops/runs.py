@@ -138,19 +138,23 @@ class Observed(NamedTuple):
     """As plain values."""
 
 
-def told_by_ours(instance: dg.DagsterInstance, asset: dg.AssetKey, here: Location) -> Iterator[Mapping[str, Any]]:
-    """What our runs told `asset` as plain values, the newest first."""
-    return (each.told for each in observed_by_ours(instance, asset, here))
+def told_by_ours(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, here: Location, *, at_once: int = _PAGE
+) -> Iterator[Mapping[str, Any]]:
+    """What our runs told `asset` as plain values, the newest first, of which so many are read `at_once`."""
+    return (each.told for each in observed_by_ours(instance, asset, here, at_once=at_once))
 
 
-def observed_by_ours(instance: dg.DagsterInstance, asset: dg.AssetKey, here: Location) -> Iterator[Observed]:
+def observed_by_ours(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, here: Location, *, at_once: int = _PAGE
+) -> Iterator[Observed]:
     """The same, with the run and the time.
 
     Others may observe it too: the neighbours' runs, and anybody by hand.
     """
     cursor: str | None = None
     for _ in range(_PAGES):
-        page = instance.fetch_observations(asset, limit=_PAGE, cursor=cursor)
+        page = instance.fetch_observations(asset, limit=at_once, cursor=cursor)
         ids = list({record.run_id for record in page.records})
         runs = instance.get_runs(dg.RunsFilter(run_ids=ids)) if ids else ()
         ours = {run.run_id for run in runs if is_ours(run, here)}

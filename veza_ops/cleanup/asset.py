@@ -101,7 +101,7 @@ def _unverifiable(outcome: Outcome) -> Finding:
 def _stuck(outcome: Outcome, hours: float) -> Finding:
     counts, number = outcome.counts, outcome.standing.stuck
     states = {State.GROWING: counts.growing, State.WAITING: counts.waiting, State.EMPTY: counts.empty}
-    there = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    there = "; ".join(f"{count} {state}" for state, count in states.items() if count)
     if number:
         says = (
             f"{some_tracks(number)} stuck in processing for more than {hours:g} h, though the file is there: see the "

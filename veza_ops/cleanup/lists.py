@@ -41,7 +41,7 @@ def earlier_lists(instance: dg.DagsterInstance, here: Location) -> Iterator[Kept
 
     Dagster is asked when the first one is: an ordinary hour has no list, and needs none.
     """
-    for told in islice(told_by_ours(instance, TRACKS, here), _LOOKED_BACK):
+    for told in islice(told_by_ours(instance, TRACKS, here, at_once=_LOOKED_BACK), _LOOKED_BACK):
         run_id, of_list = told.get("unverifiable_list_run"), told.get("unverifiable_list_digest")
         if isinstance(run_id, str) and isinstance(of_list, str):
             yield KeptList(run_id, of_list)

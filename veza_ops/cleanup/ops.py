@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from veza_ops.cleanup import rules
+from veza_ops.cleanup import page, rules
 from veza_ops.cleanup.asset import STUCK_TABLE, of_cleanup, of_too_many
 from veza_ops.cleanup.config import FindConfig, MarkConfig
 from veza_ops.cleanup.handed import Handed
 from veza_ops.cleanup.limit import TooManyOrphansError, require_few, shared_out
 from veza_ops.cleanup.lists import earlier_lists, keep_once
 from veza_ops.cleanup.marking import Marking
-from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch
+from veza_ops.cleanup.rules import Checked, Counts, Found, Outcome, StaleBatch
 from veza_ops.cleanup.stuck import Stuck
 from veza_ops.errors import ConfigurationError, VezaOpsError
-from veza_ops.findings import MAX_ORPHANS, TRACKS, report
+from veza_ops.findings import MAX_ORPHANS, TRACKS, Finding, report
 from veza_ops.heartbeat import beat
 from veza_ops.recording import Recorder
 from veza_ops.resources import Alerts, Database, EvidenceStore, Storage
@@ -229,10 +229,13 @@ def report_cleanup(
     with plain_failures(context):
         records = evidence.of_run(context.run_id, context.instance)
         kept = keep_once(records, outcome.digest, earlier_lists(context.instance, Location.of_run(context.run)))
+    findings = list(of_cleanup(outcome, found.sweep.stuck_hours, found.unseen))
+    dry_run = is_dry(context, mark_orphans_failed)
     metadata = {
+        **({} if dry_run else _health(context, findings, outcome.counts, found.sweep.now)),
         **counts,
         "stuck": outcome.standing.stuck,
-        "dry_run": is_dry(context, mark_orphans_failed),
+        "dry_run": dry_run,
         **_story(found, outcome),
         **full_lists(records),
         **kept.told,
@@ -240,11 +243,21 @@ def report_cleanup(
     }
     context.add_output_metadata(metadata)
     context.log_event(dg.AssetObservation(TRACKS, metadata=metadata))
-    for finding in of_cleanup(outcome, found.sweep.stuck_hours, found.unseen):
+    for finding in findings:
         report(context, finding)
-    if alerts.heartbeat_url.strip() and not metadata["dry_run"]:
+    if alerts.heartbeat_url.strip() and not dry_run:
         _show_life(context, outcome, database, storage, alerts.heartbeat_url.strip())
     return counts
+
+
+def _health(context: dg.OpExecutionContext, findings: Sequence[Finding], counts: Counts, now: str) -> dict[str, Any]:
+    """What the asset's page says first of all."""
+    earlier = page.before(context.instance, Location.of_run(context.run))
+    return {
+        **page.health(findings, earlier, now),
+        "week": page.week(earlier, counts, now),
+        **({"undo": page.undo(context.run)} if counts.marked_failed else {}),
+    }
 
 
 def _show_life(

@@ -67,6 +67,7 @@ def test_a_cleanup_plots_its_counts_and_the_age_of_the_oldest_orphan(
         "growing": 0,
         "waiting": 0,
         "empty": 0,
+        "stuck": 0,
         "dry_run": False,
     }
 

@@ -152,7 +152,7 @@ def test_a_check_warns_of_those_that_have_been_there_for_too_long(
     assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert told.description == (
         "1 track stuck in processing for more than 24 h, though the file is there: see the table stuck_tracks of the "
-        "run, and whatever comes after an upload. With their file are 1 growing, 1 finished, waiting, 1 empty."
+        "run, and whatever comes after an upload. With their file are 1 growing; 1 finished, waiting; 1 empty."
     )
     assert {name: value.value for name, value in told.metadata.items()} == {
         "stuck": 1,

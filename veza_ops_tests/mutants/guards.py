@@ -2535,7 +2535,7 @@ GUARDS = [
     Guard(
         "a dry run sends no heartbeat",
         "cleanup/ops.py",
-        '    if alerts.heartbeat_url.strip() and not metadata["dry_run"]:\n',
+        "    if alerts.heartbeat_url.strip() and not dry_run:\n",
         "    if alerts.heartbeat_url.strip():\n",
         f"{HEARTBEAT} -k dry",
     ),

@@ -1,0 +1,68 @@
+"""What one look at the asset's page is to answer: is it well, since when, what changed this week, how to undo it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from itertools import islice
+from typing import Any
+from urllib.parse import quote
+
+import dagster as dg
+
+from veza_ops.cleanup.rules import Counts
+from veza_ops.findings import TRACKS, Finding
+from veza_ops.runs import Location, told_by_ours
+
+LOOKED_BACK = 10
+"""Observations of ours that are asked: a run by hand may have told nothing of it."""
+_WELL = "well"
+_DAYS = 7
+_COUNTED = "marked_failed", "raced", "refused"
+_UNDO = "restore_orphan_tracks"
+
+
+def before(instance: dg.DagsterInstance, here: Location) -> Mapping[str, Any]:
+    """What the last cleanup of the code location `here` told of the library's health; empty where none did."""
+    told = islice(told_by_ours(instance, TRACKS, here, at_once=LOOKED_BACK), LOOKED_BACK)
+    return next((each for each in told if isinstance(each.get("health_since"), str)), {})
+
+
+def health(findings: Iterable[Finding], earlier: Mapping[str, Any], now: str) -> dict[str, str]:
+    """Whether the library is well, or which checks say that it isn't, and since when that is so."""
+    failing = ", ".join(each.check.name for each in findings if not each.healthy)
+    says = f"needs attention: {failing}" if failing else _WELL
+    is_as_before = (earlier.get("health") == _WELL) is (says == _WELL)
+    since = str(earlier["health_since"]) if earlier and is_as_before else f"{now[:16]} UTC"
+    return {"health": says, "health_since": since}
+
+
+def week(earlier: Mapping[str, Any], counts: Counts, now: str) -> dg.TableMetadataValue:
+    """What cleanups changed, day by day (UTC), the last one first."""
+    today = datetime.fromisoformat(now).date()
+    days = dict(_days(earlier, today - timedelta(days=_DAYS)))
+    of_today = days.setdefault(today.isoformat(), dict.fromkeys(("cleanups", *_COUNTED), 0))
+    of_today["cleanups"] += 1
+    for name in _COUNTED:
+        of_today[name] += getattr(counts, name)
+    rows = sorted(days.items(), reverse=True)
+    return dg.MetadataValue.table([dg.TableRecord({"day": day, **numbers}) for day, numbers in rows])
+
+
+def _days(earlier: Mapping[str, Any], after: date) -> Iterator[tuple[str, dict[str, int]]]:
+    """What an earlier run told of the days since."""
+    records: Sequence[dg.TableRecord] = getattr(earlier.get("week"), "records", ())
+    for record in records:
+        day, numbers = record.data.get("day"), {name: record.data.get(name) for name in ("cleanups", *_COUNTED)}
+        if isinstance(day, str) and day > after.isoformat() and all(type(each) is int for each in numbers.values()):
+            yield day, {name: int(str(each)) for name, each in numbers.items()}
+
+
+def undo(run: dg.DagsterRun) -> dg.MetadataValue[Any]:
+    """Where a run is undone: the Launchpad with its id filled in; from the command line, the config for it."""
+    find, restore = f"{{config: {{run_id: {run.run_id}}}}}", "{config: {dry_run: true}}"
+    config = f"ops: {{find_marked_tracks: {find}, restore_tracks: {restore}}}"
+    origin = run.remote_job_origin
+    if origin is None:
+        return dg.MetadataValue.text(f"dagster job execute -j {_UNDO}, with the config {{{config}}}")
+    repository = origin.repository_origin
+    place = f"{repository.repository_name}@{repository.code_location_origin.location_name}"
+    return dg.MetadataValue.url(f"/locations/{quote(place)}/jobs/{_UNDO}/playground/setup?config={quote(config)}")
