@@ -28,6 +28,9 @@ STORAGE_PROVEN = dg.AssetCheckSpec(
 MAX_ORPHANS = "max_orphans"
 """What the metadata of a step calls the limit by which it failed."""
 
+RECHECK = "recheck"
+"""What an observation calls the run that was looked at again: such a one belongs to no round, and tells of a part."""
+
 PROVEN, REFUSED = "proven", "refused"
 """What the check's metadata calls the areas of the storage: those that were proven, and those that weren't."""
 

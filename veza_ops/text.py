@@ -7,6 +7,7 @@ into any of them, by mistake or on purpose.
 import os
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from urllib.parse import unquote
 
 HIDDEN = "***"
@@ -135,6 +136,14 @@ def all_shown(texts: Sequence[str]) -> list[str]:
 def quoted(text: str) -> str:
     """The same in quotes, for what may begin or end with a space."""
     return repr(hidden(text))
+
+
+def in_utc(seconds: float) -> str:
+    """A time in seconds since the epoch, as PostgreSQL prints it; a file may have one that no calendar has."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "microseconds")
+    except (ValueError, OverflowError, OSError):
+        return "unknown"
 
 
 def brief(text: str) -> str:

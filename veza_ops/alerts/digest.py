@@ -59,7 +59,7 @@ class Day:
     def has_news(self) -> bool:
         """Whether anything happened, or needs somebody."""
         numbers = self.failed, self.marked, self.refused, self.unverifiable, self.stuck, len(self.areas)
-        return any(numbers) or any(self.audit.values())
+        return not self.cleanups or any(numbers) or any(self.audit.values())
 
 
 def day_of(instance: dg.DagsterInstance, here: Location, begin: datetime) -> Day:
@@ -127,6 +127,8 @@ def _audit(day: Day) -> str:
 
 
 def _next_steps(day: Day) -> Iterator[str]:
+    if not day.cleanups:
+        yield "See why no cleanup has come to its end: is the schedule on, are runs waiting in the queue?"
     if day.failed:
         yield "Read why runs failed, on the Runs page; the next run tries again from the start."
     if day.areas:
@@ -148,7 +150,7 @@ def _told(
     for each in observed_by_ours(instance, asset, here):
         if each.timestamp < begin.timestamp():
             return
-        if not each.told.get("dry_run"):
+        if not each.told.get("dry_run") and not each.told.get("recheck"):
             yield each.run_id, each.told
 
 

@@ -77,7 +77,7 @@ class Memory:
         unproven = {each: areas for each, areas in unproven.items() if areas}
         if ending.trouble:
             told[job] = ending.trouble.kind
-        elif job not in unproven:
+        elif job not in unproven and not (ending.is_dry and told.get(job) is not Kind.STORAGE):
             told.pop(job, None)
         if other not in unproven and ending.proven and told.get(other) is Kind.STORAGE:
             del told[other]

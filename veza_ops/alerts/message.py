@@ -71,6 +71,8 @@ class Ending:
     """Those where they weren't. A run that had no need of the storage says neither."""
     stuck: str | None = None
     """What there is to say of tracks that are stuck with their file; None where the run didn't look for them."""
+    is_dry: bool = False
+    """Whether the run changed nothing: it ends no trouble of the job's."""
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,25 @@ import dagster as dg
 
 from veza_ops.alerts.message import Ending, Kind, Trouble
 from veza_ops.cleanup.asset import NOTHING_STUCK
-from veza_ops.findings import MAX_ORPHANS, PROVEN, REFUSED, STORAGE_PROVEN, TRACK_FILES, TRACKS
+from veza_ops.findings import MAX_ORPHANS, PROVEN, RECHECK, REFUSED, STORAGE_PROVEN, TRACK_FILES, TRACKS
 from veza_ops.storage.proof import EVERYWHERE
 
 
 def ending_of(instance: dg.DagsterInstance, run: dg.DagsterRun, *, max_missing: int) -> Ending | None:
-    """What was wrong with a finished run, if anything, and what it says of the storage; None if somebody ended it.
+    """What was wrong with a finished run, if anything, and what it says of the storage.
+
+    None if somebody ended it, or if it looked again at a part of what an audit had found, from which nothing follows.
 
     It failed, it left an area of the storage alone, or it found more than `max_missing` missing files.
     """
     failed = run.status is dg.DagsterRunStatus.FAILURE
-    if failed and _was_canceled(instance, run):
+    observed = [
+        seen.metadata
+        for event in _events(instance, run, dg.DagsterEventType.ASSET_OBSERVATION)
+        if (seen := event.asset_observation_data.asset_observation).asset_key in (TRACKS, TRACK_FILES)
+    ]
+    is_part = any(_holds(metadata, RECHECK) for metadata in observed)
+    if _was_canceled(instance, run) if failed else is_part:
         return None
     told = [
         evaluation
@@ -36,10 +44,11 @@ def ending_of(instance: dg.DagsterInstance, run: dg.DagsterRun, *, max_missing: 
         return replace(ending, trouble=Trouble(kind, why))
     if bad:
         return replace(ending, trouble=Trouble(Kind.STORAGE, bad[-1].description or ""))
-    for event in _events(instance, run, dg.DagsterEventType.ASSET_OBSERVATION):
-        observation = event.asset_observation_data.asset_observation
-        missing = _count(observation.metadata, "missing")
-        if observation.asset_key in (TRACKS, TRACK_FILES) and missing is not None and missing > max_missing:
+    if any(_holds(metadata, "dry_run") for metadata in observed):
+        return replace(ending, is_dry=True)
+    for metadata in observed:
+        missing = _count(metadata, "missing")
+        if missing is not None and missing > max_missing:
             says = f"The files of {missing} tracks are missing; up to {max_missing} in a run are ordinary."
             return replace(ending, trouble=Trouble(Kind.ORPHANS, says))
     return ending
@@ -76,6 +85,11 @@ def _areas(metadata: Mapping[str, object], name: str) -> frozenset[str]:
     """Areas of the metadata, if they are names."""
     value = getattr(metadata.get(name), "value", None)
     return frozenset(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else frozenset()
+
+
+def _holds(metadata: Mapping[str, object], name: str) -> bool:
+    """Whether something of the metadata is so."""
+    return bool(getattr(metadata.get(name), "value", None))
 
 
 def _count(metadata: Mapping[str, object], name: str) -> int | None:

@@ -77,13 +77,14 @@ def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete) -> Iterator[F
     limits = [
         *(["the walk stopped at its limit"] if unnamed.cut_short else []),
         *([f"{unnamed.unread_folders} folders or buckets couldn't be read"] if unnamed.unread_folders else []),
+        *([f"{unnamed.unsure} files gave no answer at the end"] if unnamed.unsure else []),
     ]
     left_out = [
         *([f"{unnamed.unnamed_young} more are too young to tell"] if unnamed.unnamed_young else []),
         *([f"{unnamed.unnamed_ignored} more are ignored"] if unnamed.unnamed_ignored else []),
     ]
     if unnamed.unnamed_unconfirmed:
-        left_out.append(f"{unnamed.unnamed_unconfirmed} more couldn't be confirmed at the end")
+        left_out.append(f"{unnamed.unnamed_unconfirmed} more got a track, changed or went, or may be meant by one")
     yield Finding(
         NO_FILE_UNNAMED,
         healthy=not unnamed.unnamed and not limits,

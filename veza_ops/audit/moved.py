@@ -7,6 +7,7 @@ from veza_ops.storage.walk import Stored
 from veza_ops.text import quoted
 from veza_ops.tracks.row import Judged
 
+MOST_PAIRS = 10_000
 MOST = 1_000_000
 """So many tracks are held in memory to be compared."""
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import count, islice
+from itertools import chain, count, islice
 
 import dagster as dg
 
@@ -11,11 +11,12 @@ from veza_ops.audit.buckets import are_served, elsewhere
 from veza_ops.audit.config import AuditConfig, WalkConfig
 from veza_ops.audit.rounds import last_round
 from veza_ops.audit.rules import Round, look_at
-from veza_ops.audit.sizes import Damaged, damaged_of
+from veza_ops.audit.sizes import Compared, Damaged, compared
 from veza_ops.audit.sizes import row_of as row_of_damaged
 from veza_ops.audit.table import Table
 from veza_ops.audit.throttle import Throttle
 from veza_ops.audit.unnamed import Sieve, Sifted, Unnamed, row_of, unnamed_of
+from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import Evidence, entry
 from veza_ops.looks import LISTED, Learned, Looking, Looks
 from veza_ops.resources import Database, EvidenceStore, Storage
@@ -31,8 +32,12 @@ MISSING, UNVERIFIABLE = "audit_missing", "audit_unverifiable"
 UNNAMED, DAMAGED, MOVED = "audit_unnamed", "audit_damaged", "audit_moved"
 """The kinds of an audit's evidence."""
 YET_UNNAMED, YET_DAMAGED = "audit_yet_unnamed", "audit_yet_damaged"
-YET_UNNAMED_OBJECTS, YET_DAMAGED_OBJECTS = "audit_yet_unnamed_objects", "audit_yet_damaged_objects"
-"""What was found so far, on disks and in buckets, and is looked up again at the end."""
+"""What was found so far, and is looked up again at the end."""
+OF_BUCKETS = 1_000_000
+"""From this number on, lists are of what is in buckets, so that each step knows its own."""
+
+_IS_RESUMED = "dagster/is_resume_retry"
+"""The tag of a run that does over only what had failed."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,33 @@ class Audited:
     missing: tuple[Judged, ...] = ()
     unverifiable: tuple[Judged, ...] = ()
     """The first of this run; `LISTED` at most."""
+    sizes: Compared = field(default_factory=Compared)
+    cut_short: bool = False
+    """Whether some of what an earlier run reported wasn't looked at again."""
+
+
+def recheck_of(context: dg.OpExecutionContext) -> str:
+    """The run whose findings are looked at again, if any."""
+    return str(config_of(context, audit_files).get("recheck", "")).strip()
+
+
+def lists_of(context: dg.OpExecutionContext, evidence: EvidenceStore) -> Evidence:
+    """Where the lists of the audit are: those of the run that this one goes on with after a failure, if it does."""
+    run = context.run
+    while run.parent_run_id and run.tags.get(_IS_RESUMED) == "true":
+        before = context.instance.get_run_by_id(run.parent_run_id)
+        if before is None:
+            break
+        run = before
+    return evidence.of_run(run.run_id, context.instance)
+
+
+def drop_earlier(records: Evidence, *kinds: str, of_buckets: bool) -> None:
+    """Remove what an earlier attempt of the step has listed."""
+    for path in chain.from_iterable(map(records.files, kinds)):
+        number = int(path.name.rpartition("-")[2].partition(".")[0])
+        if (number >= OF_BUCKETS) is of_buckets:
+            records.drop(path)
 
 
 @dg.op(tags={"kind": "filesystem"})
@@ -61,15 +93,15 @@ def audit_files(
         return Audited()
     began = time.monotonic()
     with plain_failures(context):
-        files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
-        again = of_earlier(config.recheck, evidence, context.instance)
-        records.drop(*records.files(YET_DAMAGED))  # an earlier attempt's
+        files, records = storage.files(), lists_of(context, evidence)
+        again = of_earlier(recheck_of(context), evidence, context.instance)
+        drop_earlier(records, MISSING, UNVERIFIABLE, YET_DAMAGED, of_buckets=False)
     so_far = start = (
         Round() if again or config.start_over else last_round(context.instance, Location.of_run(context.run))
     )
     missing: list[Judged] = []
     unverifiable: list[Judged] = []
-    proof = Proof(0, 0)
+    proof, sizes, is_cut = Proof(0, 0), Compared(), False
     with plain_failures(context):
         table = Table(database.tracks, database.size_column)
         with database.tracks(writable=False) as tracks:
@@ -93,13 +125,16 @@ def audit_files(
                 if judged:
                     records.write(kind, number, map(entry, judged))
                     listed.extend(judged[: LISTED - len(listed)])
-            if damaged := _damaged_of(looks.present, files, table):
+            damaged, of_page = _damaged_of(looks.present, files, table)
+            if damaged:
                 records.write(YET_DAMAGED, number, map(row_of_damaged, damaged))
+            sizes += of_page
             so_far = so_far.with_page(looks, after)
             counts = so_far.audited, so_far.missing, so_far.unverifiable
             context.log.info("%d looked at, %d missing, %d unverifiable", *counts)
-            throttle.wait(len(own) + 2 * looks.proof.sampled)
+            throttle.wait(len(own) + 2 * looks.proof.sampled, began + config.max_minutes * 60)
             if time.monotonic() - began > config.max_minutes * 60:
+                is_cut = again is not None and next(pages, None) is not None
                 break
         if alone:
             proof.require(files.layout)
@@ -113,16 +148,22 @@ def audit_files(
             "seconds": round(time.monotonic() - began, 3),
         }
     )
-    return Audited(so_far, now, proof, tuple(missing), tuple(unverifiable))
+    return Audited(so_far, now, proof, tuple(missing), tuple(unverifiable), sizes, is_cut)
 
 
 def of_earlier(run_id: str, evidence: EvidenceStore, instance: dg.DagsterInstance) -> Evidence | None:
     """What an earlier run has reported; None where none is asked for. Raises ConfigurationError if it has nothing."""
-    if not run_id.strip():
+    if not run_id:
         return None
-    return evidence.of_run(run_id.strip(), instance).required(
+    records = evidence.of_run(run_id, instance).required(
         "audit_files.recheck", "A run that found nothing has none. Without recheck, all tracks are looked at."
     )
+    if not any(map(records.files, (MISSING, UNVERIFIABLE, DAMAGED, UNNAMED))):
+        raise ConfigurationError(
+            f"Run {run_id} has no list of an audit's, so there is nothing to look at again: give audit_files.recheck "
+            "the id of an audit's run that reported something."
+        )
+    return records
 
 
 def _pages(table: Table, after: str, page_size: int, most: int) -> Iterator[tuple[list[Track], str]]:
@@ -146,11 +187,11 @@ def _reported(records: Evidence, table: Table, page_size: int) -> Iterator[tuple
         yield table.playable(some), ""
 
 
-def _damaged_of(present: Sequence[Track], files: Files, table: Table) -> list[Damaged]:
+def _damaged_of(present: Sequence[Track], files: Files, table: Table) -> tuple[list[Damaged], Compared]:
     """Those of some tracks that have their file whose file may be damaged."""
     expected = table.sizes([track.id for track in present])
     found = sizes_of_files(files, [track for track in present if track.id in expected])
-    return damaged_of(present, expected, lambda track: found.get(track.id))
+    return compared(present, expected, lambda track: found.get(track.id))
 
 
 def sizes_of_files(files: Files, tracks: Sequence[Track]) -> dict[str, int]:
@@ -171,10 +212,10 @@ def find_unnamed_files(
         return Unnamed()
     began = time.monotonic()
     with plain_failures(context):
-        files, records = storage.files(), evidence.of_run(context.run_id, context.instance)
-        earlier = of_earlier(config_of(context, audit_files).get("recheck", ""), evidence, context.instance)
+        files, records = storage.files(), lists_of(context, evidence)
+        earlier = of_earlier(recheck_of(context), evidence, context.instance)
         sieve = Sieve(files.layout, config.min_age_hours, config.ignore)
-        records.drop(*records.files(YET_UNNAMED))  # an earlier attempt's
+        drop_earlier(records, YET_UNNAMED, of_buckets=False)
     found = Unnamed()
     with plain_failures(context):
         with database.tracks(writable=False) as tracks:

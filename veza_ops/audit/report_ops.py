@@ -9,6 +9,7 @@ import dagster as dg
 
 from veza_ops.audit import moved, sheet, sizes, unnamed
 from veza_ops.audit.asset import of_audit
+from veza_ops.audit.claims import Claims
 from veza_ops.audit.ops import (
     DAMAGED,
     MISSING,
@@ -16,38 +17,27 @@ from veza_ops.audit.ops import (
     UNNAMED,
     UNVERIFIABLE,
     YET_DAMAGED,
-    YET_DAMAGED_OBJECTS,
     YET_UNNAMED,
-    YET_UNNAMED_OBJECTS,
     Audited,
-    audit_files,
+    lists_of,
+    recheck_of,
     sizes_of_files,
 )
-from veza_ops.audit.rounds import RECHECK
 from veza_ops.audit.rules import Round
+from veza_ops.audit.sizes import Compared
 from veza_ops.audit.table import Table
 from veza_ops.audit.tally import Bucketed
 from veza_ops.audit.unnamed import Unnamed
 from veza_ops.evidence import Evidence
-from veza_ops.findings import TRACK_FILES, of_proof, report
+from veza_ops.findings import RECHECK, TRACK_FILES, of_proof, report
 from veza_ops.looks import LISTED
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import (
-    NOT_CONFIGURED,
-    config_of,
-    full_lists,
-    plain_failures,
-    refused,
-    seconds_since_start,
-    table,
-    table_of,
-)
+from veza_ops.steps import NOT_CONFIGURED, full_lists, plain_failures, refused, seconds_since_start, table, table_of
 from veza_ops.storage.files import Files
 from veza_ops.tracks.row import Track
 
-_OF_TRACKS = MISSING, UNVERIFIABLE, DAMAGED
-_YET_UNNAMED, _YET_DAMAGED = (YET_UNNAMED, YET_UNNAMED_OBJECTS), (YET_DAMAGED, YET_DAMAGED_OBJECTS)
 _SHEET = "audit"
+_AT_ONCE = 10_000
 
 
 @dg.op(tags={"kind": "dagster"})
@@ -62,18 +52,20 @@ def report_audit(
 ) -> dict[str, Any]:
     """Look up again what no track names and what is damaged, and tell the asset of Veza's files what the audit came to.
 
-    The output is the round's counts.
+    The output is the round's counts. What an earlier run reported, looked at again, answers no check: it is a part.
     """
     both, proof = audited.round.and_buckets(buckets.round), audited.proof
     if not audited.now:
         context.add_output_metadata({"note": NOT_CONFIGURED})
         return asdict(both)
+    recheck, compared = recheck_of(context), audited.sizes + buckets.sizes
     with plain_failures(context):
         proof |= buckets.proof
         proof.require(storage.files().layout)
-        records = evidence.of_run(context.run_id, context.instance)
+        records = lists_of(context, evidence)
         lists = _Lists(records, storage.files(), Table(database.tracks, database.size_column))
-        both, found = lists.damaged(both), lists.unnamed(walked + buckets.unnamed)
+        found = lists.unnamed(walked + buckets.unnamed)
+        both, found = lists.damaged(both, found, compared, is_whole=not recheck)
         pairs = lists.moved()
         written = lists.sheet()
         lists.done()
@@ -83,13 +75,13 @@ def report_audit(
         "unverifiable_files": moved.told(pairs, (*audited.unverifiable, *buckets.unverifiable)[:LISTED]),
     }
     listed = {"damaged_files": DAMAGED, "unnamed_files": UNNAMED, "moved_files": MOVED}
-    recheck = config_of(context, audit_files).get(RECHECK, "")
     metadata = {
         **so_far,
         **asdict(found),
         "moved": len(pairs),
+        "sizes_compared": compared.known,
         **asdict(buckets.uploads),
-        **({RECHECK: recheck} if recheck else {}),
+        **({RECHECK: recheck, "recheck_cut_short": audited.cut_short} if recheck else {}),
         "proof": str(proof),
         **refused(proof),
         **full_lists(records),
@@ -100,7 +92,7 @@ def report_audit(
     }
     context.add_output_metadata(metadata)
     context.log_event(dg.AssetObservation(TRACK_FILES, metadata=metadata))
-    for finding in (of_proof(proof), *of_audit(both, found, buckets.uploads)):
+    for finding in () if recheck else (of_proof(proof), *of_audit(both, found, buckets.uploads)):
         report(context, finding)
     return so_far
 
@@ -120,48 +112,65 @@ class _Lists:
 
     def unnamed(self, found: Unnamed) -> Unnamed:
         """The files that no track names even now; `found` is what the walk came to."""
-        number = size = candidates = 0
-        again = unnamed.looked_up_again(self._files, self.rows(*_YET_UNNAMED), self._table.named)
-        for at, (told, some) in enumerate(again):
+        claims = self._claims()
+        number = size = candidates = unsure = 0
+        again = unnamed.looked_up_again(self._files, self.rows(YET_UNNAMED), self._table.named, claims.is_taken)
+        for at, (told, some, untold) in enumerate(again):
             if told:
                 self._records.write(UNNAMED, at, map(unnamed.row_of, told))
-            number, size, candidates = number + len(told), size + sum(file.size for file in told), candidates + some
-        return found.confirmed(number, size, candidates)
+            number, size = number + len(told), size + sum(file.size for file in told)
+            candidates, unsure = candidates + some, unsure + untold
+        return found.confirmed(number, size, candidates, unsure)
 
-    def damaged(self, so_far: Round) -> Round:
-        """The files that are damaged even now, in the count of the round."""
+    def _claims(self) -> Claims:
+        """What rows may mean of the files that no row was found to name: all rows are read for it."""
+        claims = Claims(self._files)
+        paths = (file.path for file in unnamed.files_of(self.rows(YET_UNNAMED)))
+        while some := list(islice(paths, _AT_ONCE)):
+            claims.add(some)
+        for rows in self._table.naming() if any(self._records.files(YET_UNNAMED)) else ():
+            claims.meet(rows)
+        return claims
+
+    def damaged(self, so_far: Round, found: Unnamed, compared: Compared, *, is_whole: bool) -> tuple[Round, Unnamed]:
+        """The files that are damaged even now, in the count of the round.
+
+        Where it `is_whole`, and the sizes of most differ, they are of something else.
+        """
 
         def read(ids: Sequence[str]) -> tuple[list[Track], dict[str, int]]:
             return self._table.playable(ids), self._table.sizes(ids)
 
-        again = sizes.looked_up_again(
-            self.rows(*_YET_DAMAGED), read, lambda tracks: sizes_of_files(self._files, tracks)
-        )
-        for at, damaged in enumerate(again):
+        if is_whole and compared.says_nothing:
+            return so_far, found
+        again = sizes.looked_up_again(self.rows(YET_DAMAGED), read, lambda tracks: sizes_of_files(self._files, tracks))
+        for at, (damaged, unsure) in enumerate(again):
             if damaged:
                 self._records.write(DAMAGED, at, map(sizes.row_of, damaged))
-            so_far = so_far.with_damaged(damaged)
-        return so_far
+            so_far, found = so_far.with_damaged(damaged), found + Unnamed(unsure=unsure)
+        return so_far, found
 
     def moved(self) -> list[moved.Moved]:
         """The tracks whose file wasn't seen, each with an unnamed one that may be its."""
-        unseen = islice(self.rows(MISSING, UNVERIFIABLE), moved.MOST)
-        missing = [(str(row["id"]), row["file_path"] or "") for row in unseen]
-        known = self._table.sizes([identity for identity, _ in missing])
-        pairs = list(moved.moved_of(missing, known, unnamed.files_of(self.rows(UNNAMED))))
+        unseen = ((str(row["id"]), row["file_path"] or "") for row in self.rows(MISSING, UNVERIFIABLE))
+        missing = list(islice(unseen, moved.MOST)) if any(self._records.files(UNNAMED)) else []
+        known: dict[str, int] = {}
+        for at in range(0, len(missing), _AT_ONCE):
+            known |= self._table.sizes([identity for identity, _ in missing[at : at + _AT_ONCE]])
+        pairs = list(islice(moved.moved_of(missing, known, unnamed.files_of(self.rows(UNNAMED))), moved.MOST_PAIRS))
         if pairs:
             self._records.write(MOVED, 0, (each.row for each in pairs))
         return pairs
 
-    def done(self) -> None:
-        """Remove what was found before it was looked up again."""
-        for kind in (*_YET_UNNAMED, *_YET_DAMAGED):
-            self._records.drop(*self._records.files(kind))
-
     def sheet(self) -> dict[str, Any]:
         """All of it as one table, if there is anything; where it is."""
-        kinds = *_OF_TRACKS, UNNAMED, MOVED
+        kinds = MISSING, UNVERIFIABLE, DAMAGED, UNNAMED, MOVED
         if not any(map(self._records.files, kinds)):
             return {}
         found = ((kind.removeprefix("audit_"), row) for kind in kinds for row in self.rows(kind))
         return {"sheet": dg.MetadataValue.path(str(self._records.write_sheet(_SHEET, sheet.lines(found))))}
+
+    def done(self) -> None:
+        """Remove what was found before it was looked up again."""
+        for kind in (YET_UNNAMED, YET_DAMAGED):
+            self._records.drop(*self._records.files(kind))

@@ -8,14 +8,11 @@ import dagster as dg
 
 from veza_ops.audit.rules import Incomplete, Round
 from veza_ops.audit.unnamed import Unnamed
-from veza_ops.findings import TRACK_FILES
+from veza_ops.findings import RECHECK, TRACK_FILES
 from veza_ops.runs import Location, told_by_ours
 from veza_ops.storage.look import S3
 
 Counts = TypeVar("Counts", Round, Unnamed, Incomplete)
-
-RECHECK = "recheck"
-"""What an observation calls the run that was looked at again: such a one belongs to no round."""
 
 
 def last_audit(instance: dg.DagsterInstance, here: Location) -> tuple[Round, Unnamed, Incomplete] | None:
@@ -57,4 +54,4 @@ def _counts(kind: type[Counts], told: Mapping[str, Any]) -> Counts | None:
     return kind(**values)
 
 
-_LATER = frozenset({"empty", "truncated", "unnamed_young", "unnamed_ignored", "unnamed_unconfirmed"})
+_LATER = frozenset({"empty", "truncated", "unnamed_young", "unnamed_ignored", "unnamed_unconfirmed", "unsure"})

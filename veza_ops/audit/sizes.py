@@ -1,10 +1,11 @@
 """Files that are smaller than the table says they should be: empty, or truncated.
 
 Only where that can be known: the column may hold the size of something else, as that of what was uploaded before it
-was made into another format. Then the sizes of most files differ, and nothing is said of any.
+was made into another format. Then the sizes of most files of an audit differ, and nothing is said of any.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -28,38 +29,55 @@ class Damaged(NamedTuple):
         return f"empty, of {self.expected} bytes" if not self.size else f"{self.size} of {self.expected} bytes"
 
 
-def damaged_of(
+@dataclass(frozen=True)
+class Compared:
+    """How many sizes were compared, and how many of them differ."""
+
+    known: int = 0
+    differing: int = 0
+
+    def __add__(self, other: "Compared") -> "Compared":
+        return Compared(self.known + other.known, self.differing + other.differing)
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the table's sizes are of something else."""
+        return self.known >= _FEW and self.differing > self.known / 2
+
+
+def compared(
     tracks: Iterable[Track], expected: Mapping[str, int], size_of: Callable[[Track], int | None]
-) -> list[Damaged]:
-    """Those of `tracks` whose file is smaller than `expected` of their id."""
+) -> tuple[list[Damaged], Compared]:
+    """Those of `tracks` whose file is smaller than `expected` of their id, and of how many."""
     known = [
         Damaged(track, expected[track.id], size)
         for track in tracks
         if track.id in expected and (size := size_of(track)) is not None
     ]
-    if len(known) >= _FEW and sum(each.size != each.expected for each in known) > len(known) / 2:
-        return []
-    return [each for each in known if each.size < each.expected]
+    smaller = [each for each in known if each.size < each.expected]
+    return smaller, Compared(len(known), sum(each.size != each.expected for each in known))
 
 
 def looked_up_again(
     rows: Iterable[Mapping[str, Any]],
     read: Callable[[Sequence[str]], tuple[list[Track], dict[str, int]]],
     sizes: Callable[[Sequence[Track]], Mapping[str, int]],
-) -> Iterator[list[Damaged]]:
-    """Those of the tracks that lists tell of whose file is too small even now, some at a time.
+) -> Iterator[tuple[list[Damaged], int]]:
+    """Those of the tracks that lists tell of whose file is too small even now, some at a time; and how many can't tell.
 
     `read` gives the tracks with some ids as they are now, and what their sizes should be; `sizes` those of their files.
     """
     ids = (row["id"] for row in rows if isinstance(row.get("id"), str))
-    while some := list(islice(ids, _AT_ONCE)):
+    while some := list(dict.fromkeys(islice(ids, _AT_ONCE))):
         tracks, expected = read(some)
+        tracks = [track for track in tracks if track.id in expected]
         found = sizes(tracks)
-        yield [
-            Damaged(track, expected[track.id], size)
+        smaller = [
+            Damaged(track, expected[track.id], found[track.id])
             for track in tracks
-            if track.id in expected and (size := found.get(track.id)) is not None and size < expected[track.id]
+            if track.id in found and found[track.id] < expected[track.id]
         ]
+        yield smaller, len(tracks) - len(found)
 
 
 def row_of(each: Damaged) -> dict[str, Any]:

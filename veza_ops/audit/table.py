@@ -1,6 +1,6 @@
 """What the audit asks of the tracks table, each in a transaction of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from veza_ops.looks import Transaction
@@ -23,6 +23,17 @@ class Table:
         """The first so many playable tracks after an id, by id."""
         with self.database() as tracks:
             return tracks.page(tracks.playable(), after=after or None, size=size)
+
+    def naming(self, size: int = 20_000) -> Iterator[list[Track]]:
+        """All rows that name a file, in any state, so many at a time."""
+        after: str | None = None
+        while True:
+            with self.database() as tracks:
+                rows = tracks.page(tracks.naming(), after=after, size=size)
+            yield rows
+            if len(rows) < size:
+                return
+            after = rows[-1].id
 
     def named(self, file_paths: list[str]) -> set[str]:
         """Those of `file_paths` that a row has now, in any state."""

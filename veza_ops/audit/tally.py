@@ -6,6 +6,7 @@ import upath
 
 from veza_ops.audit.buckets import Part
 from veza_ops.audit.rules import Incomplete, Round
+from veza_ops.audit.sizes import Compared
 from veza_ops.audit.unnamed import Sifted, Unnamed
 from veza_ops.looks import LISTED
 from veza_ops.storage.proof import Proof
@@ -23,6 +24,7 @@ class Bucketed:
     missing: tuple[Judged, ...] = ()
     unverifiable: tuple[Judged, ...] = ()
     """The first of them; `LISTED` at most."""
+    sizes: Compared = field(default_factory=Compared)
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Tally:
     place: str = ""
     here: Unnamed = field(default_factory=Unnamed)
     """Of the present place."""
+    sizes: Compared = field(default_factory=Compared)
     lists: list[upath.UPath] = field(default_factory=list)
     """The files of evidence that tell of these."""
 
@@ -58,4 +61,4 @@ class Tally:
         """The sum of a run that began after the address `start`, and ended with `upto` unless it came to the end."""
         unnamed = replace(self.unnamed + self.here, cut_short=bool(start or upto))
         so_far = replace(self.round, after_key=upto)
-        return Bucketed(so_far, unnamed, uploads, proof, tuple(self.missing), tuple(self.unverifiable))
+        return Bucketed(so_far, unnamed, uploads, proof, tuple(self.missing), tuple(self.unverifiable), self.sizes)

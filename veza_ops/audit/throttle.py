@@ -1,10 +1,12 @@
 """Not more looks a second than storage can spare."""
 
+import math
 import time
 from dataclasses import dataclass, field
 
 _FEWEST = 100
 """Looks that are taken together, or the proof of the storage around them would be most of the work."""
+_LONGEST_SECONDS = 3600.0
 
 
 @dataclass
@@ -19,8 +21,9 @@ class Throttle:
         """How many looks to take together, where `most` could be."""
         return min(most, max(_FEWEST, int(self.rate))) if self.rate else most
 
-    def wait(self, looks: int) -> None:
-        """Wait until so many `looks` more are due."""
+    def wait(self, looks: int, until: float = math.inf) -> None:
+        """Wait until so many `looks` more are due, or until the monotonic clock says `until`, an hour at most."""
         self._looks += looks
         if self.rate:
-            time.sleep(max(0.0, self._began + self._looks / self.rate - time.monotonic()))
+            due = min(self._began + self._looks / self.rate, until)
+            time.sleep(min(max(0.0, due - time.monotonic()), _LONGEST_SECONDS))

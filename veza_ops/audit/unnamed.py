@@ -3,20 +3,24 @@
 Somebody may remove what is told of. So it is nothing that may get its track yet, and nothing that a row names by then.
 """
 
+import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from pathspec import GitIgnoreSpec
 
 from veza_ops.errors import ConfigurationError
+from veza_ops.storage.backend import Measure
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.look import S3
 from veza_ops.storage.walk import Stored
+from veza_ops.text import in_utc
 
 Named = Callable[[list[str]], set[str]]
 """Which of many values of ``file_path`` a row has, in any state."""
@@ -39,7 +43,9 @@ class Unnamed:
     """Those that are too young to be told of, and those that are ignored; not among the `unnamed`."""
     unnamed_ignored: int = 0
     unnamed_unconfirmed: int = 0
-    """Those that got a track, changed, went, or couldn't be seen before the end: not told of either."""
+    """Those that got a track, changed or went before the end, or that a row may mean: not told of either."""
+    unsure: int = 0
+    """Files that nobody could look at again at the end."""
 
     def with_files(self, walked: int, found: "Sifted", unread: int) -> "Unnamed":
         """This count with what `walked` more steps came to."""
@@ -50,9 +56,11 @@ class Unnamed:
         """The same, of which just so many files are told of."""
         return replace(self, unnamed=unnamed, unnamed_bytes=unnamed_bytes)
 
-    def confirmed(self, told: int, unnamed_bytes: int, of: int) -> "Unnamed":
+    def confirmed(self, told: int, unnamed_bytes: int, of: int, unsure: int) -> "Unnamed":
         """The same once it was looked up again: so many files are told of, `of` those that there were."""
-        return replace(self.with_told(told, unnamed_bytes), unnamed_unconfirmed=of - told)
+        return replace(
+            self.with_told(told, unnamed_bytes), unnamed_unconfirmed=of - told - unsure, unsure=self.unsure + unsure
+        )
 
     def __add__(self, other: "Unnamed") -> "Unnamed":
         """The files here and there."""
@@ -65,6 +73,7 @@ class Unnamed:
             self.unnamed_young + other.unnamed_young,
             self.unnamed_ignored + other.unnamed_ignored,
             self.unnamed_unconfirmed + other.unnamed_unconfirmed,
+            self.unsure + other.unsure,
         )
 
 
@@ -86,7 +95,7 @@ class Sieve:
         self._before = time.time() - min_age_hours * 3600
         try:
             self._ignored = GitIgnoreSpec.from_lines(ignore)
-        except ValueError:
+        except (ValueError, re.error):
             raise ConfigurationError(
                 "The field ignore of the audit has a pattern that is none. Give each as a line of a .gitignore file "
                 "has it, such as *.tmp or /covers/."
@@ -113,25 +122,33 @@ def unnamed_of(files: Files, stored: Sequence[Stored], named: Named) -> list[Sto
     return [file for file in stored if taken.isdisjoint(names[file.path])]
 
 
-def looked_up_again(
-    files: Files, rows: Iterable[Mapping[str, Any]], named: Named
-) -> Iterator[tuple[list[Stored], int]]:
-    """Those of the files that lists tell of that no track names even now, and that are as they were, some at a time.
+class Again(NamedTuple):
+    """What became of some unnamed files until the end."""
 
-    And how many these are of.
-    """
+    told: list[Stored]
+    """Those that no track names even now, and that are as they were."""
+    of: int
+    """How many there were."""
+    unsure: int
+    """Those of which nobody could tell any more."""
+
+
+def looked_up_again(
+    files: Files, rows: Iterable[Mapping[str, Any]], named: Named, is_taken: Callable[[str], bool]
+) -> Iterator[Again]:
+    """Look up the files that lists tell of once more, some at a time; `is_taken`: a row may mean it after all."""
     before = files_of(rows)
     while some := list(islice(before, _AT_ONCE)):
-        unnamed = unnamed_of(files, some, named)
+        unnamed = [file for file in unnamed_of(files, some, named) if not is_taken(file.path)]
         now = files.measure([file.path for file in unnamed])
-        same = [
-            file
-            for file in unnamed
-            if (found := now.get(file.path))
-            and found.size == file.size
-            and abs(found.modified - file.modified) < _SAME_SECONDS
-        ]
-        yield same, len(some)
+        unseen = [file.path for file in unnamed if file.path not in now]
+        told = [file for file in unnamed if (found := now.get(file.path)) and _is_same(file, found)]
+        yield Again(told, len(some), len(files.unsure(unseen)))
+
+
+def _is_same(file: Stored, now: Measure) -> bool:
+    is_as_old = math.isnan(file.modified) or abs(now.modified - file.modified) < _SAME_SECONDS
+    return now.size == file.size and is_as_old
 
 
 def files_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[Stored]:
@@ -141,17 +158,20 @@ def files_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[Stored]:
 
 def row_of(file: Stored) -> dict[str, Any]:
     """A file as lists have it."""
-    modified = datetime.fromtimestamp(file.modified, UTC).isoformat(sep=" ", timespec="microseconds")
-    return {"path": file.path, "size": file.size, "modified": modified}
+    return {"path": file.path, "size": file.size, "modified": in_utc(file.modified)}
 
 
 def _file_of(row: Mapping[str, Any]) -> Stored | None:
     """What a row of a list tells of, if it is one."""
     try:
-        path, size, modified = str(row["path"]), int(row["size"]), datetime.fromisoformat(row["modified"])
+        path, size = str(row["path"]), int(row["size"])
     except (KeyError, TypeError, ValueError):
         return None
-    return Stored(path, size, modified=modified.timestamp())
+    try:
+        modified = datetime.fromisoformat(row["modified"]).timestamp()
+    except (KeyError, TypeError, ValueError):  # not told, or none that a calendar has
+        modified = math.nan
+    return Stored(path, size, modified=modified)
 
 
 def _is_text(name: str) -> bool:

@@ -48,7 +48,9 @@ def of_stale(outcome: Outcome, stuck_hours: float, unseen: str = "") -> Iterator
     """
     yield _orphans(outcome, unseen)
     yield _unverifiable(outcome)
-    yield _stuck(outcome, stuck_hours)
+    is_away = outcome.proof.refused or outcome.proof.left
+    if outcome.standing.stuck or not is_away:  # or a disk that is away may hold some that are stuck
+        yield _stuck(outcome, stuck_hours)
 
 
 def of_too_many(error: TooManyOrphansError) -> Finding:

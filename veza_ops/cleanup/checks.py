@@ -56,4 +56,7 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
         )
         return
     yield of_proof(proof)
-    yield from of_stale(outcome, config.stuck_hours, found.unseen)
+    findings = list(of_stale(outcome, config.stuck_hours, found.unseen))
+    yield from findings
+    if all(each.check is not NOTHING_STUCK for each in findings):
+        yield from unanswered("Not all of the storage is proven, so there may be some that nobody saw.", NOTHING_STUCK)

@@ -11,11 +11,15 @@ from veza_ops.tracks.row import Judged
 class TooManyOrphansError(VezaOpsError):
     """More files are missing than one run may mark tracks failed for. Nothing was marked."""
 
-    def __init__(self, missing: int, most: int, some: Sequence[Judged], now: str) -> None:
+    def __init__(self, missing: int, most: int, some: Sequence[Judged], now: str, batch: int | None = None) -> None:
+        """Of a run as a whole, or of its `batch` alone, where others may have been marked."""
+        which, so = f"a run mark {most} failed", "none was"
+        if batch is not None:
+            which, so = f"batch {batch} mark {most} failed", "none of it was, since more is missing than was counted"
         super().__init__(
-            f"The files of {missing} tracks are missing, and mark_orphans_failed.max_orphans lets a run mark {most} "
-            "failed: none was. Look through the table orphans of this run; a dry run lists them all. If they are "
-            "right, launch the job once with a higher max_orphans, or with 0, which is no limit."
+            f"The files of {missing} tracks are missing, and mark_orphans_failed.max_orphans lets {which}: {so}. Look "
+            "through the table orphans of this run; a dry run lists them all. If they are right, launch the job once "
+            "with a higher max_orphans, or with 0, which is no limit."
         )
         self.missing, self.most = missing, most
         self.some = some
@@ -44,10 +48,12 @@ def shared_out(
         raise TooManyOrphansError(sum(missing), most, some, batches[0].sweep.now)
     spare, further = divmod(most - sum(missing), len(batches) or 1)
     for number, (each, own) in enumerate(zip(batches, missing, strict=True)):
-        yield replace(each, most=own + spare + (number < further))
+        yield replace(each, most=own + spare + (number < further), is_share=True)
 
 
 def require_few(checked: Checked) -> None:
     """Raises TooManyOrphansError for a batch of which more is missing than it may mark."""
     if checked.most is not None and len(checked.missing) > checked.most:
-        raise TooManyOrphansError(len(checked.missing), checked.most, oldest(checked.missing), checked.sweep.now)
+        batch = checked.batch.number if checked.is_share else None
+        some = oldest(checked.missing)
+        raise TooManyOrphansError(len(checked.missing), checked.most, some, checked.sweep.now, batch)

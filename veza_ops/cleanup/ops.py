@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -37,7 +37,7 @@ from veza_ops.steps import (
     table,
     table_of,
 )
-from veza_ops.text import shown
+from veza_ops.text import in_utc, shown
 from veza_ops.tracks.row import age_hours
 from veza_ops.witnesses import draw
 
@@ -64,7 +64,7 @@ def look_through(stale: StaleBatch, database: Database, storage: Storage) -> Che
     with database.tracks() as tracks:
         rows = tracks.read(stale.sweep.stale(tracks), stale.batch)
     checked = rules.check(storage.files(), stale.sweep, stale.batch, rows, database.tracks, database.drawn)
-    return replace(checked, most=stale.most)
+    return replace(checked, most=stale.most, is_share=stale.is_share)
 
 
 @contextmanager
@@ -285,14 +285,13 @@ def _show_life(
 def _as_shown(held: Stuck, now: str) -> dict[str, Any]:
     """A track that has its file, as a page shows it."""
     age, measure = age_hours(held.created_at, now), held.measure
-    written = datetime.fromtimestamp(measure.modified, UTC).isoformat(" ", "seconds") if measure else "unknown"
     return {
         "id": held.id,
         "file_path": held.file_path or "",
         "age_hours": round(age, 1) if age < math.inf else "infinite",
         "state": str(held.state),
         "size": measure.size if measure else "unknown",
-        "last_written": written,
+        "last_written": in_utc(measure.modified) if measure else "unknown",
     }
 
 

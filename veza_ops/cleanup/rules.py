@@ -55,6 +55,8 @@ class StaleBatch:
     batch: Batch
     most: int | None = None
     """So many of its rows may be marked failed; None for any number."""
+    is_share: bool = False
+    """Whether that is a part of what the run may."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class Checked:
     """When the looks were over, by the database's clock."""
     most: int | None = None
     """So many may be marked failed; None for any number."""
+    is_share: bool = False
     standing: Standing = field(default_factory=Standing, repr=False)
     """Of those whose file is there, and was looked at again."""
 

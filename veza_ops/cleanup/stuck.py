@@ -110,7 +110,10 @@ def standing(held: Sequence[Held], now: Iterable[Measure | None], stuck_before: 
         return Standing()
     measures = list(now)
     states = [_state(row[3], row[4], measure) for row, measure in zip(held, measures, strict=True)]
-    stuck = sum(row[2] < stuck_before and state is not State.GROWING for row, state in zip(held, states, strict=True))
+    stuck = sum(
+        row[2] < stuck_before and state is not State.GROWING and (measure is not None or row[3] is not None)
+        for row, state, measure in zip(held, states, measures, strict=True)
+    )
     rows = zip(held, states, measures, strict=True)
     oldest = (
         Stuck(*row[:3], state, measure or _first(row))

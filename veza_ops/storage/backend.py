@@ -85,7 +85,8 @@ class Backend(Protocol):
     def measures(self, folder: str, names: Sequence[str], beat: Callable[[], object]) -> list[Measure | None]:
         """The measures of the regular files in a folder that have these names, in their order.
 
-        None for all else, and for those of which nobody can tell. `beat` is called before each question.
+        None for all else, and for those of which nobody can tell. `beat` is called before each question, and may raise
+        TimeoutError: then no more are asked for, and those that are left out are the last ones.
         """
 
 

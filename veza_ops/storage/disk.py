@@ -100,7 +100,7 @@ def measures(folder: str, names: Sequence[str], beat: Callable[[], object]) -> l
                 found.append(None)
             else:
                 found.append(Measure(each.st_size, each.st_mtime) if stat.S_ISREG(each.st_mode) else None)
-    return found or [None] * len(names)
+    return found
 
 
 class OpenFolder:

@@ -174,6 +174,11 @@ class Files:
         every = list(dict.fromkeys(paths))
         return {path: each for path, each in zip(every, self._measured(by_folder(None, every)), strict=True) if each}
 
+    def unsure(self, paths: Sequence[str]) -> list[str]:
+        """Those of some paths of which nobody can say whether anything is there."""
+        looks = self._lookers.run(lambda path, _: (self.backend(path).answer(path),), paths)
+        return [path for path, look in looks if look is None or (look[0] and look[0].verdict is Verdict.UNVERIFIABLE)]
+
     def measure_rows(self, file_paths: Iterable[str | None], within: float = math.inf) -> list[Measure | None]:
         """The same for the files of rows, in their order; None where nobody can tell.
 
@@ -186,7 +191,13 @@ class Files:
 
         def ask(part: tuple[str, Sequence[str], Sequence[int]], beat: Beat) -> list[Measure | None]:
             folder, names, _ = part
-            return [] if time.monotonic() > until else self.backend(folder).measures(folder or "/", names, beat)
+
+            def in_time() -> None:
+                beat()
+                if time.monotonic() > until:
+                    raise TimeoutError
+
+            return self.backend(folder).measures(folder or "/", names, in_time)
 
         parts = [
             (folder, names[at : at + _MEASURED_AT_ONCE], numbers[at : at + _MEASURED_AT_ONCE])

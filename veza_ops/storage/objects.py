@@ -10,7 +10,7 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -122,13 +122,14 @@ class Objects:
     def measures(self, folder: str, names: Sequence[str], beat: Callable[[], object]) -> list[Measure | None]:
         """The measures of the objects below a prefix that have these names, in their order."""
         found: list[Measure | None] = []
-        for name in names:
-            beat()
-            each = self._head(f"{folder}/{name}")
-            if each is None or isinstance(each, str):
-                found.append(None)
-            else:
-                found.append(Measure(each["size"], each["last_modified"].timestamp()))
+        with suppress(TimeoutError):
+            for name in names:
+                beat()
+                each = self._head(f"{folder}/{name}")
+                if each is None or isinstance(each, str):
+                    found.append(None)
+                else:
+                    found.append(Measure(each["size"], each["last_modified"].timestamp()))
         return found
 
     def modified(self, path: str) -> float | None:

@@ -10,11 +10,16 @@ from veza_ops.tracks.playable import listed
 from veza_ops.tracks.row import SIZE_COLUMN
 from veza_ops.tracks.table import Tracks
 
+# A domain is taken for the type under it.
 _IS_NUMBER = """
-    SELECT atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype)
-        AND has_column_privilege(attrelid, attnum, 'SELECT')
-    FROM pg_attribute
-    WHERE attrelid = to_regclass(:table) AND attname = :column AND attnum > 0 AND NOT attisdropped
+    WITH RECURSIVE layer(type, may_read) AS (
+        SELECT atttypid, has_column_privilege(attrelid, attnum, 'SELECT') FROM pg_attribute
+        WHERE attrelid = to_regclass(:table) AND attname = :column AND attnum > 0 AND NOT attisdropped
+        UNION ALL
+        SELECT typbasetype, may_read FROM layer JOIN pg_type ON oid = type WHERE typtype = 'd'
+    )
+    SELECT bool_or(type IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype) AND may_read)
+    FROM layer
 """
 _LARGEST = 2**63 - 1
 
@@ -48,7 +53,7 @@ def sizes_of(tracks: Tracks, column: str, ids: Iterable[str]) -> dict[str, int]:
     identity, size = tracks.table.c.id, sa.column(column, sa.Numeric)
     among = listed(wanted, "id")
     query = (
-        sa.select(sa.cast(identity, sa.Text), sa.cast(size, sa.BigInteger))
+        sa.select(sa.cast(identity, sa.Text), sa.cast(sa.func.floor(size), sa.BigInteger))
         .select_from(tracks.table.join(among, identity == sa.cast(among.c.id, identity.type)))
         .where(size.between(1, _LARGEST))
     )

@@ -72,6 +72,10 @@ class Tracks(WritingTracks):
         """Failed, whoever said so."""
         return [self._status_is("failed"), *self._not_deleted(), *self._has_id()]
 
+    def naming(self) -> list[sa.ColumnElement[bool]]:
+        """Whatever names a file, in any state."""
+        return [self.table.c.file_path != "", *self._has_id()]
+
     # -- reading ----------------------------------------------------------------------------------------------
 
     def batches(self, where: Where, *, size: int) -> list[Batch]:

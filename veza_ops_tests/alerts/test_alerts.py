@@ -173,6 +173,36 @@ def test_whoever_could_not_look_for_them_says_nothing_of_tracks_that_are_stuck(
     ]
 
 
+def test_a_dry_run_ends_no_trouble_and_makes_none(
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
+) -> None:
+    for _ in range(3):
+        library.add_ghost()
+    limited = {"mark_orphans_failed": {"max_orphans": 2}}
+    for ops in (limited, DRY, limited):
+        run_job(library, instance, ops=ops)
+        watch.look(channel.url, max_missing=1)
+    assert channel.titles == ["veza-ops: cleanup_orphan_tracks found too many tracks without a file, and marked none"]
+
+
+def test_looking_again_ends_no_trouble_of_the_audit(
+    library: Library, instance: dg.DagsterInstance, channel: Receiver, watch: Watch
+) -> None:
+    for number in range(20):
+        library.add(f"playable/new-{number}.flac", status="ready", content=b"music", age=timedelta(minutes=9))
+    gone = library.add("playable/gone.flac", status="ready")
+    first = run_job(library, instance, job="audit_track_files")
+    watch.look(channel.url, max_missing=0)
+    library.execute("DELETE FROM tracks WHERE id = :id", id=gone)
+    again = {"audit_files": {"recheck": first.run_id}}
+    assert run_job(library, instance, job="audit_track_files", ops=again).success
+    watch.look(channel.url, max_missing=0)
+    assert channel.titles == ["veza-ops: audit_track_files found many tracks without a file"]
+    assert run_job(library, instance, job="audit_track_files").success
+    watch.look(channel.url, max_missing=0)
+    assert channel.titles[1:] == ["veza-ops: audit_track_files is well again"]
+
+
 def test_with_no_channel_nothing_is_sent_and_the_sensor_says_so(
     library: Library, instance: dg.DagsterInstance, watch: Watch
 ) -> None:

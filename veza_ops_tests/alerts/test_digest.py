@@ -99,13 +99,14 @@ def test_on_a_day_on_which_nothing_happened_there_is_none_and_a_day_of_ghosts_al
 @pytest.mark.parametrize(
     "happened",
     [
+        {"cleanups": 0},
         *({name: 1} for name in ("failed", "marked", "refused", "unverifiable", "stuck")),
         *({"areas": ("a",)}, {"audit": {"missing": 1}}),
     ],
     ids=str,
 )
 def test_whatever_happened_is_told(happened: dict[str, Any]) -> None:
-    assert summary(Day(**happened), BEGIN, NOW, "") is not None
+    assert summary(Day(**{"cleanups": 24, **happened}), BEGIN, NOW, "") is not None
 
 
 class Mornings:

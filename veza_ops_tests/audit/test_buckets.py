@@ -113,8 +113,8 @@ def test_each_track_has_its_verdict_and_each_file_that_no_track_names_is_told_of
     assert [row["id"] for row in listed(told, "audit_missing")] == [str(gone)]
     assert sum("the file is there under" in reason for reason in why(told)) == 1
     assert sum("can't be asked for" in reason for reason in why(told)) == 1
-    assert unnamed(told) == {f"s3://{bucket}/leaked.flac", f"s3://{bucket}/songs/Other.flac"}
-    assert (told["unnamed"], told["unnamed_bytes"], told["walked"]) == (2, 6, 3 + 28)
+    assert unnamed(told) == {f"s3://{bucket}/leaked.flac"}, "Other.flac may be what a row means by other.flac"
+    assert (told["unnamed"], told["unnamed_bytes"], told["walked"]) == (1, 5, 3 + 28)
     assert not told["cut_short"]
     assert library.rows() == before
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -17,13 +18,16 @@ from veza_ops.audit import ops, throttle
 from veza_ops.audit.asset import NO_FILE_DAMAGED, NO_FILE_UNNAMED
 from veza_ops.audit.moved import Moved, moved_of
 from veza_ops.audit.rounds import last_round
-from veza_ops.audit.rules import Round
+from veza_ops.audit.rules import Round, look_at
 from veza_ops.audit.sheet import COLUMNS, lines
-from veza_ops.audit.sizes import damaged_of
+from veza_ops.audit.sizes import Compared, compared
 from veza_ops.audit.throttle import Throttle
-from veza_ops.audit.unnamed import Sieve, Unnamed, unnamed_of
+from veza_ops.audit.unnamed import Sieve, Unnamed, looked_up_again, row_of, unnamed_of
+from veza_ops.errors import DatabaseUnavailableError
 from veza_ops.findings import TRACK_FILES
+from veza_ops.resources import EvidenceStore
 from veza_ops.runs import Location
+from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
 from veza_ops.storage.walk import Stored
 from veza_ops.tracks.row import Track
@@ -107,11 +111,14 @@ def test_patterns_are_seen_from_the_top_of_what_holds_the_file() -> None:
     assert [file.path for file in told] == ["/srv/b/covers/a", "s3://covers/a"]
 
 
+@pytest.mark.parametrize("pattern", ["!", "[z-a].mp3"])
 @pytest.mark.parametrize("step", ["walk", "buckets"])
-def test_a_pattern_that_is_none_is_one_plain_error(library: Library, instance: dg.DagsterInstance, step: str) -> None:
+def test_a_pattern_that_is_none_is_one_plain_error(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, step: str, pattern: str
+) -> None:
     if step == "buckets":
-        pytest.MonkeyPatch().setenv("AWS_REGION", "nowhere")
-    result = start(library, instance, **{step: {"ignore": ["!"]}})
+        monkeypatch.setenv("AWS_REGION", "nowhere")
+    result = start(library, instance, **{step: {"ignore": [pattern]}})
     assert failure(result).startswith("The field ignore of the audit has a pattern that is none.")
 
 
@@ -229,27 +236,49 @@ def test_the_ordinary_column_of_sizes_need_not_be_there_nor_be_readable(
     assert (told["present"], told["truncated"]) == (24, 0)
 
 
-def test_where_most_sizes_differ_they_are_of_something_else_and_say_nothing() -> None:
+@pytest.mark.parametrize("page_size", [10_000, 50])
+def test_where_most_sizes_differ_they_are_of_something_else_and_say_nothing(
+    library: Library, instance: dg.DagsterInstance, page_size: int
+) -> None:
+    for number in range(101):
+        of_size(library, f"many/{number}.flac", 99 if number < 52 else 5, b"12345")
+    told = audit(library, instance, tracks={"page_size": page_size})
+    assert (told["sizes_compared"], told["truncated"], listed(told, "damaged")) == (101, 0, [])
+    library.execute("UPDATE tracks SET file_size = 5 WHERE file_path LIKE 'many/1%' AND file_size = 99")
+    told = audit(library, instance, tracks={"page_size": page_size})
+    assert told["truncated"] == len(listed(told, "damaged")) > 0
+
+
+def test_of_few_files_most_may_be_damaged_and_more_when_they_are_looked_at_again() -> None:
     tracks = [Track(str(number), f"{number}.flac", "2026-01-01", None) for number in range(100)]
     expected = {track.id: 10 for track in tracks}
-    wrong = set(map(str, range(51)))
-    assert damaged_of(tracks, expected, lambda track: 9 if track.id in wrong else 10) == []
-    assert len(damaged_of(tracks, expected, lambda track: 9 if track.id in wrong - {"0"} else 10)) == 50
-    assert len(damaged_of(tracks[:99], expected, lambda _: 9)) == 99
+    smaller, of = compared(tracks[:99], expected, lambda _: 9)
+    assert (len(smaller), of, of.says_nothing) == (99, Compared(99, 99), False)
+    assert (of + Compared(1, 0)).says_nothing
+    assert not (Compared(50, 25) + Compared(50, 25)).says_nothing
+
+
+def test_what_is_looked_at_again_is_damaged_however_much_of_it(library: Library, instance: dg.DagsterInstance) -> None:
+    for number in range(205):
+        of_size(library, f"many/{number}.flac", 5, b"" if number < 101 else b"12345")
+    first = audit(library, instance)
+    assert first["empty"] == 101
+    again = audit(library, instance, tracks={"recheck": first["run_id"]})
+    assert (again["audited"], again["empty"]) == (101, 101)
 
 
 def test_a_file_that_is_whole_by_the_end_was_only_being_replaced(
     library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_size(library, "a.flac", 5, b"")
-    real = damaged_of
+    real = compared
 
     def meanwhile(*arguments: Any) -> Any:
         damaged = real(*arguments)
         library.write("a.flac", b"12345")
         return damaged
 
-    monkeypatch.setattr(ops, "damaged_of", meanwhile)
+    monkeypatch.setattr(ops, "compared", meanwhile)
     told = audit(library, instance)
     assert (told["empty"], listed(told, "damaged")) == (0, [])
 
@@ -371,7 +400,9 @@ def test_storage_that_others_need_is_asked_for_so_many_files_a_second() -> None:
         now += 10
         slowly.wait(100)
         Throttle(0).wait(10_000)
-    assert waited == [2, 0.5, 0]
+        slowly.wait(100_000, now + 7)
+        Throttle(1e-320, _began=now).wait(1)
+    assert waited == [2, 0.5, 0, pytest.approx(7), 3600]
 
 
 @pytest.mark.parametrize("step", ["tracks", "walk"])
@@ -380,12 +411,171 @@ def test_each_step_waits(
 ) -> None:
     waited: list[float] = []
 
-    def wait(self: Throttle, looks: int) -> None:
+    def wait(self: Throttle, looks: int, _: float = 0) -> None:
         waited.append(looks / self.rate if self.rate else 0)
 
     monkeypatch.setattr(Throttle, "wait", wait)
     audit(library, instance, **{step: {"max_looks_per_second": 10}})
     assert max(waited) >= 0.3
+
+
+ODD = [
+    ("{root}//sub/a.flac", "sub/a.flac"),
+    ("sub/../sub/a.flac", "sub/a.flac"),
+    ("sub/c%20d.flac", "sub/c d.flac"),
+    ("sub/e.flac", "sub/E.flac"),
+    ("SUB/e.flac", "sub/e.flac"),
+    ("sub\\a.flac", "sub/a.flac"),
+    ("file://{root}/sub/a.flac", "sub/a.flac"),
+    ("sub/album", "sub/album/segment-1.ts"),
+    ("sub/album/", "sub/album/deep/segment-1.ts"),
+    ("sub/caf\u00e9.flac", "sub/caf\udce9.flac"),
+    ("sub/stra\u00dfe.flac", "sub/STRASSE.flac"),
+    ("{real}/sub/a.flac", "sub/a.flac"),
+    ("linked/a.flac", "sub/a.flac"),
+]
+
+
+@pytest.mark.parametrize(("row", "file"), ODD, ids=[row for row, _ in ODD])
+def test_a_file_that_a_row_may_mean_is_not_told_of(
+    library: Library, instance: dg.DagsterInstance, row: str, file: str
+) -> None:
+    real = library.root
+    alias = real.with_name("alias")
+    alias.symlink_to(real)
+    library.root = alias
+    leak(library, file)
+    (real / "linked").symlink_to(real / "sub")
+    other = leak(library, "sub/of nobody.flac")
+    library.add(row.format(root=alias, real=real), status="failed")
+    told = audit(library, instance)
+    assert [row["path"] for row in listed(told, "unnamed")] == [str(other)]
+    assert told["unnamed_unconfirmed"] == 1
+
+
+@pytest.mark.parametrize("row", [".", "/", "{root}", "{root}/", "", "..", "sub/of nobody.flac.part", "nobody.flac"])
+def test_a_row_that_names_all_or_nothing_hides_no_file_of_nobody(
+    library: Library, instance: dg.DagsterInstance, row: str
+) -> None:
+    file = leak(library, "sub/of nobody.flac")
+    library.add(row.format(root=library.root), status="failed")
+    assert [row["path"] for row in listed(audit(library, instance), "unnamed")] == [str(file)]
+
+
+@pytest.mark.parametrize("seconds", [1e13, -1e13, 1e300, float("inf"), float("nan")])
+def test_a_file_with_a_time_that_no_calendar_has_breaks_nothing(tmp_path: Path, seconds: float) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    row = row_of(Stored(str(tmp_path / "a"), 1, modified=seconds))
+    assert row["modified"] == "unknown"
+    (again,) = looked_up_again(Files(Layout(str(tmp_path))), [row], lambda _: set(), lambda _: False)
+    assert [file.path for file in again.told] == [str(tmp_path / "a")]
+
+
+def test_nobody_being_able_to_look_at_the_end_is_told(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leak(library, "leaked.flac")
+    monkeypatch.setattr(Files, "measure", lambda *_: {})
+    monkeypatch.setattr(Files, "unsure", lambda _, paths: paths)
+    result = start(library, instance)
+    told = observed(instance)
+    assert (told["unnamed"], told["unnamed_unconfirmed"], told["unsure"]) == (0, 0, 1)
+    is_well, says = checks(result)[NO_FILE_UNNAMED.name]
+    assert not is_well
+    assert "1 files gave no answer at the end" in says
+
+
+def test_a_report_that_is_made_anew_after_a_failure_reads_what_was_found_before(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_size(library, "a.flac", 5, b"")
+    of_size(library, "playable/gone.flac", 5, None)
+    leak(library, "leaked.flac")
+    with monkeypatch.context() as patch:
+        patch.setattr("veza_ops.audit.report_ops.moved.moved_of", lambda *_: 1 / 0)
+        failed = start(library, instance)
+    assert not failed.success
+    resumed = dg.DagsterRun(
+        "audit_track_files",
+        parent_run_id=failed.run_id,
+        root_run_id=failed.run_id,
+        tags={"dagster/is_resume_retry": "true"},
+    )
+    context = SimpleNamespace(run=resumed, run_id=resumed.run_id, instance=instance)
+    records = ops.lists_of(context, EvidenceStore())  # type: ignore[arg-type]  # has all that is asked of it
+    assert records.run_id == failed.run_id
+    assert [row["path"] for path in records.files(ops.YET_UNNAMED) for row in records.rows(path)] == [
+        str(library.root / "leaked.flac")
+    ]
+
+
+def test_an_attempt_lists_nothing_of_the_one_before(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_size(library, "playable/a.flac", 5, None)
+    of_size(library, "playable/b.flac", 5, None)
+    monkeypatch.setattr("veza_ops.steps._AGAIN", dg.RetryPolicy(max_retries=1, delay=0))
+    real, calls = look_at, list[int]()
+
+    def fail_once(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise DatabaseUnavailableError("for a moment")
+        return real(*arguments)
+
+    monkeypatch.setattr(ops, "look_at", fail_once)
+    told = audit(library, instance, tracks={"page_size": 10})
+    assert len(calls) == 3 + 3
+    assert told["missing"] == len(listed(told, "missing")) == 2
+
+
+def test_what_an_audit_of_an_earlier_version_listed_can_be_looked_at_again(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    file = leak(library, "leaked.flac", b"123")
+    first = audit(library, instance)
+    (path,) = Path(first["full_lists"]).glob("audit_unnamed-*.jsonl")
+    path.write_text(json.dumps({"path": str(file), "size": 3}) + "\n")
+    again = audit(library, instance, tracks={"recheck": first["run_id"]})
+    assert again["unnamed"] == 1
+
+
+def test_what_is_looked_at_again_answers_no_check(library: Library, instance: dg.DagsterInstance) -> None:
+    leak(library, "leaked.flac")
+    first = audit(library, instance)
+    result = start(library, instance, tracks={"recheck": f" {first['run_id']} "})
+    assert result.success
+    assert checks(result) == {}
+    assert observed(instance)["recheck"] == first["run_id"]
+    assert not observed(instance)["recheck_cut_short"]
+
+
+def test_looking_again_that_was_cut_short_says_so(library: Library, instance: dg.DagsterInstance) -> None:
+    for number in range(2):
+        of_size(library, f"s3://elsewhere/{number}.flac", None, None)
+    first = audit(library, instance)
+    again = audit(library, instance, tracks={"recheck": first["run_id"], "page_size": 1, "max_minutes": 1e-9})
+    assert (again["audited"], again["recheck_cut_short"]) == (1, True)
+
+
+def test_a_run_that_is_no_audit_is_not_looked_at_again(library: Library, instance: dg.DagsterInstance) -> None:
+    library.add_ghost(file_path="playable/ghost.flac")
+    cleanup = run_job(library, instance)
+    result = start(library, instance, tracks={"recheck": cleanup.run_id})
+    assert failure(result).startswith(f"Run {cleanup.run_id} has no list of an audit's")
+
+
+@pytest.mark.parametrize("kind", ["whole", "numeric(12, 1)"])
+def test_sizes_of_a_domain_and_halves_of_bytes_are_compared(
+    library: Library, instance: dg.DagsterInstance, kind: str
+) -> None:
+    library.execute("CREATE DOMAIN whole AS bigint")
+    library.execute(f"ALTER TABLE tracks ADD bytes {kind}")
+    of_size(library, "a.flac", None, b"12345", bytes=5.0)
+    of_size(library, "b.flac", None, b"1234", bytes=5.0)
+    library.execute("UPDATE tracks SET bytes = 4.5 WHERE file_path = 'a.flac' AND pg_typeof(bytes)::text = 'numeric'")
+    told = audit(library, instance, database={"size_column": "bytes"})
+    assert (told["sizes_compared"], told["truncated"]) == (2, 1)
 
 
 def test_an_audit_of_an_earlier_version_goes_on(instance: dg.DagsterInstance) -> None:
@@ -396,9 +586,9 @@ def test_an_audit_of_an_earlier_version_goes_on(instance: dg.DagsterInstance) ->
 
 
 def test_the_counts_of_two_places_add_up() -> None:
-    one = Unnamed(1, 2, 3, 4, cut_short=False, unnamed_young=5, unnamed_ignored=6, unnamed_unconfirmed=7)
+    one = Unnamed(1, 2, 3, 4, cut_short=False, unnamed_young=5, unnamed_ignored=6, unnamed_unconfirmed=7, unsure=8)
     assert one + one == Unnamed(
-        2, 4, 6, 8, cut_short=False, unnamed_young=10, unnamed_ignored=12, unnamed_unconfirmed=14
+        2, 4, 6, 8, cut_short=False, unnamed_young=10, unnamed_ignored=12, unnamed_unconfirmed=14, unsure=16
     )
 
 

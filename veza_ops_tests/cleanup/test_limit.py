@@ -83,7 +83,10 @@ def test_what_goes_missing_after_the_count_is_not_marked_beyond_the_limit(
     monkeypatch.setattr("veza_ops.cleanup.ops.shared_out", take_away)
     result = run_job(library, instance, ops=limited(3, batch_size=2))
     assert not result.success
-    assert failure(result).startswith("The files of 2 tracks are missing, and mark_orphans_failed.max_orphans lets")
+    assert failure(result).startswith(
+        "The files of 2 tracks are missing, and mark_orphans_failed.max_orphans lets batch 1 mark 1 failed: none of it "
+        "was, since more is missing than was counted."
+    )
     assert [library.status(track) for track in tracks] == ["failed", "failed", "processing", "processing"]
 
 

@@ -80,7 +80,7 @@ def test_files_that_grow_are_told_from_those_that_are_finished_and_from_empty_on
         ("uploads/empty.flac", "empty", 4),
         ("uploads/slow.flac", "growing", 3),
     ]
-    assert (rows[0]["size"], rows[0]["last_written"]) == (5, "2023-11-14 22:13:20+00:00")
+    assert (rows[0]["size"], rows[0]["last_written"]) == (5, "2023-11-14 22:13:20.000000+00:00")
     assert observed(instance)["oldest_present_age_hours"] == pytest.approx(5, abs=0.1)
     assert {name: observed(instance)[name] for name in ("growing", "waiting", "empty")} == {
         "growing": 1,
@@ -136,6 +136,15 @@ def check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     return told
 
 
+def ask(library: Library) -> dg.ExecuteInProcessResult:
+    """Press Execute on the asset's Checks tab."""
+    return dg.materialize(
+        [library_health],
+        selection=dg.AssetSelection.checks(library_health),
+        resources={"database": Database(url=library.url), "storage": Storage(root=str(library.root))},
+    )
+
+
 def test_a_check_warns_of_those_that_have_been_there_for_too_long(
     library: Library, instance: dg.DagsterInstance
 ) -> None:
@@ -160,6 +169,18 @@ def test_a_check_warns_of_those_that_have_been_there_for_too_long(
         "waiting": 1,
         "empty": 1,
     }
+
+
+def test_while_a_disk_is_away_nobody_says_that_none_is_stuck(library: Library, instance: dg.DagsterInstance) -> None:
+    library.add_ghost(file_path="playable/ghost.flac")
+    library.add("away/stuck.flac", age=timedelta(hours=30))
+    for number in range(3):
+        library.add(f"away/{number}.flac", status="ready")
+    result = run_job(library, instance)
+    assert NOTHING_STUCK.name not in {each.check_name for each in result.get_asset_check_evaluations()}
+    assert not check(ask(library)).passed
+    library.add("playable/stuck.flac", content=b"music", age=timedelta(hours=30))
+    assert not check(run_job(library, instance)).passed
 
 
 @pytest.mark.parametrize(("hours", "is_stuck"), [(1.5, True), (2.5, False), (0, True)])
@@ -187,12 +208,7 @@ def test_a_wrong_number_in_the_environment_keeps_no_cleanup_from_its_work(
 
 def test_whoever_asks_for_the_checks_is_told_the_same(library: Library) -> None:
     library.add("a.flac", content=b"music", age=timedelta(hours=25))
-    result = dg.materialize(
-        [library_health],
-        selection=dg.AssetSelection.checks(library_health),
-        resources={"database": Database(url=library.url), "storage": Storage(root=str(library.root))},
-    )
-    assert not check(result).passed
+    assert not check(ask(library)).passed
 
 
 def test_files_that_give_no_answer_are_there_all_the_same_and_cost_one_look_s_time(
@@ -264,6 +280,12 @@ def test_what_is_known_of_some_and_of_others_adds_up() -> None:
     assert [each.created_at for each in both.oldest] == sorted(
         each.created_at for each in (*some.oldest, *other.oldest)
     )[:100]
+
+
+def test_what_nobody_could_measure_is_not_called_stuck() -> None:
+    assert standing([("1", "a", "2026-01-01", None, None)], [None], "2026-01-02").stuck == 0
+    assert standing([("1", "a", "2026-01-01", None, None)], [A], "2026-01-02").stuck == 1
+    assert standing([("1", "a", "2026-01-01", *A)], [None], "2026-01-02").stuck == 1
 
 
 def test_what_was_created_at_the_bound_is_not_stuck_yet() -> None:

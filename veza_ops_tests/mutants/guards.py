@@ -2127,8 +2127,8 @@ GUARDS = [
     Guard(
         "trouble with storage ends when it was proven again",
         "alerts/memory.py",
-        "        elif job not in unproven:\n",
-        "        else:\n",
+        "        elif job not in unproven and not",
+        "        elif not",
         f"{ALERTS} -k proven",
     ),
     Guard(
@@ -2211,8 +2211,8 @@ GUARDS = [
     Guard(
         "a run that somebody ended isn't told of as one that failed",
         "alerts/trouble.py",
-        "    if failed and _was_canceled(instance, run):\n",
-        "    if failed and not run:\n",
+        "    if _was_canceled(instance, run) if failed else is_part:\n",
+        "    if False if failed else is_part:\n",
         f"{WATCH} -k somebody_ended",
     ),
     Guard(
@@ -2274,8 +2274,8 @@ GUARDS = [
     Guard(
         "only what was told of our assets counts",
         "alerts/trouble.py",
-        "observation.asset_key in (TRACKS, TRACK_FILES) and ",
-        "",
+        "observation).asset_key in (TRACKS, TRACK_FILES)\n",
+        "observation).asset_key\n",
         f"{WATCH} -k count_of_missing",
     ),
     Guard(
@@ -3409,8 +3409,8 @@ GUARDS = [
     Guard(
         "what goes missing after the count is no more than the limit",
         "cleanup/limit.py",
-        "        yield replace(each, most=own + spare + (number < further))\n",
-        "        yield replace(each, most=most)\n",
+        "most=own + spare + (number < further), is_share=True)\n",
+        "most=most, is_share=True)\n",
         f"{LIMIT} -k 'after_the_count or share_of_the_rest'",
     ),
     Guard(
@@ -3452,15 +3452,15 @@ GUARDS = [
     Guard(
         "a file that has a track by the end is not told of",
         "audit/unnamed.py",
-        "        unnamed = unnamed_of(files, some, named)\n",
+        "        unnamed = [file for file in unnamed_of(files, some, named) if not is_taken(file.path)]\n",
         "        unnamed = some\n",
         f"{FINDINGS} -k before_the_end",
     ),
     Guard(
         "a file that has changed by the end is not told of",
         "audit/unnamed.py",
-        "            and found.size == file.size\n            and abs(found.modified - file.modified)",
-        "            and abs(0.0)",
+        "    return now.size == file.size and is_as_old\n",
+        "    return True\n",
         f"{FINDINGS} -k before_the_end",
     ),
     Guard(
@@ -3480,15 +3480,15 @@ GUARDS = [
     Guard(
         "sizes of something else say nothing",
         "audit/sizes.py",
-        "    if len(known) >= _FEW and",
-        "    if False and",
+        "        return self.known >= _FEW and",
+        "        return False and",
         f"{FINDINGS} -k something_else",
     ),
     Guard(
         "a file that was only being replaced is not damaged",
         "audit/sizes.py",
-        " and (size := found.get(track.id)) is not None and size < expected[track.id]",
-        " and (size := found.get(track.id)) is not None",
+        "            if track.id in found and found[track.id] < expected[track.id]\n",
+        "            if track.id in found\n",
         f"{FINDINGS} -k being_replaced",
     ),
     Guard(
@@ -3515,8 +3515,8 @@ GUARDS = [
     Guard(
         "a column that may not be read is not asked for",
         "tracks/sizes.py",
-        "        AND has_column_privilege(attrelid, attnum, 'SELECT')\n",
-        "",
+        " AND may_read)\n",
+        ")\n",
         f"{FINDINGS} -k nor_be_readable",
     ),
     Guard(
@@ -3558,15 +3558,15 @@ GUARDS = [
     Guard(
         "what grows is not stuck",
         "cleanup/stuck.py",
-        " and state is not State.GROWING for row, state",
-        " for row, state",
+        "row[2] < stuck_before and state is not State.GROWING and",
+        "row[2] < stuck_before and",
         f"{STUCK} -k too_long",
     ),
     Guard(
         "measuring takes as long as one look may",
         "storage/files.py",
-        "            return [] if time.monotonic() > until else self",
-        "            return self",
+        "                if time.monotonic() > until:\n                    raise TimeoutError\n",
+        "",
         "storage/test_measures.py",
     ),
     Guard(
@@ -3575,5 +3575,75 @@ GUARDS = [
         ' and _count(each.metadata, "stuck") is not None\n',
         "\n",
         f"{ALERTS} -k 'could_not_look'",
+    ),
+    Guard(
+        "a file that a row may mean is not told of",
+        "audit/unnamed.py",
+        " if not is_taken(file.path)]",
+        "]",
+        f"{FINDINGS} -k may_mean",
+    ),
+    Guard(
+        "a row that names the top of all hides nothing",
+        "audit/claims.py",
+        "range(self._depth(path) + 1, len(way) + 1)",
+        "range(1, len(way) + 1)",
+        f"{FINDINGS} -k names_all",
+    ),
+    Guard(
+        "nobody being able to look at the end is told",
+        "audit/asset.py",
+        "if unnamed.unsure else []),\n",
+        "if False else []),\n",
+        f"{FINDINGS} -k able_to_look",
+    ),
+    Guard(
+        "a report made anew reads what was found before",
+        "audit/ops.py",
+        '    while run.parent_run_id and run.tags.get(_IS_RESUMED) == "true":\n',
+        "    while False:\n",
+        f"{FINDINGS} -k made_anew",
+    ),
+    Guard(
+        "an attempt lists nothing of the one before",
+        "audit/ops.py",
+        "        drop_earlier(records, MISSING, UNVERIFIABLE, YET_DAMAGED, of_buckets=False)\n",
+        "",
+        f"{FINDINGS} -k lists_nothing",
+    ),
+    Guard(
+        "what is looked at again answers no check",
+        "audit/report_ops.py",
+        "    for finding in () if recheck else (",
+        "    for finding in () if False else (",
+        f"{FINDINGS} -k answers_no_check",
+    ),
+    Guard(
+        "what is looked at again is damaged however much of it",
+        "audit/report_ops.py",
+        "        if is_whole and compared.says_nothing:\n",
+        "        if compared.says_nothing:\n",
+        f"{FINDINGS} -k however_much",
+    ),
+    Guard(
+        "a dry run ends no trouble",
+        "alerts/memory.py",
+        " and not (ending.is_dry and told.get(job) is not Kind.STORAGE):\n",
+        ":\n",
+        f"{ALERTS} -k dry_run",
+    ),
+    Guard(
+        "looking again ends no trouble",
+        "alerts/trouble.py",
+        " if failed else is_part:\n",
+        " if failed else False:\n",
+        f"{ALERTS} -k looking_again",
+    ),
+    Guard(
+        "a disk that is away ends no trouble of stuck tracks",
+        "cleanup/asset.py",
+        "    if outcome.standing.stuck or not is_away:",
+        "    if True:",
+        f"{STUCK} -k is_away",
     ),
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from veza_ops.storage import disk, files
+from veza_ops.storage import disk
 from veza_ops.storage.backend import Measure
 from veza_ops.storage.files import Files
 from veza_ops.storage.layout import Layout
@@ -43,10 +43,12 @@ def test_what_is_not_asked_for_in_time_is_not_asked_for(tmp_path: Path, monkeypa
     real = disk.measures
 
     def slowly(folder: str, names: Sequence[str], beat: Callable[[], object]) -> list[Measure | None]:
-        time.sleep(0.3)
-        return real(folder, names, beat)
+        def slow_beat() -> None:
+            beat()
+            time.sleep(0.3)
 
-    monkeypatch.setattr(files, "_MEASURED_AT_ONCE", 1)
+        return real(folder, names, slow_beat)
+
     monkeypatch.setattr(disk, "measures", slowly)
     found = Files(Layout(str(tmp_path)), max_threads=1).measure_rows(map(str, range(4)), within=0.2)
     assert [each and each.size for each in found] == [1, None, None, None]
