@@ -18,6 +18,7 @@ _WELL = "well"
 _DAYS = 7
 _COUNTED = "marked_failed", "raced", "refused"
 _UNDO = "restore_orphan_tracks"
+_THE_ONE = "__repository__"
 
 
 def before(instance: dg.DagsterInstance, here: Location) -> Mapping[str, Any]:
@@ -63,6 +64,7 @@ def undo(run: dg.DagsterRun) -> dg.MetadataValue[Any]:
     origin = run.remote_job_origin
     if origin is None:
         return dg.MetadataValue.text(f"dagster job execute -j {_UNDO}, with the config {{{config}}}")
-    repository = origin.repository_origin
-    place = f"{repository.repository_name}@{repository.code_location_origin.location_name}"
+    repository, location = origin.repository_origin.repository_name, origin.repository_origin.code_location_origin
+    # As the web UI has it: the one repository of a code location isn't named.
+    place = location.location_name if repository == _THE_ONE else f"{repository}@{location.location_name}"
     return dg.MetadataValue.url(f"/locations/{quote(place)}/jobs/{_UNDO}/playground/setup?config={quote(config)}")

@@ -91,11 +91,12 @@ def test_a_dry_run_says_nothing_of_health_and_changes_nothing_of_it(
     assert sum(row[1] for row in rows(observed(instance)["week"])) == 2
 
 
-def test_undoing_a_run_is_a_link_to_the_launchpad_with_its_id_filled_in() -> None:
-    origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("veza ops"), "__repository__")
+@pytest.mark.parametrize(("repository", "at"), [("__repository__", "veza%20ops"), ("named", "named%40veza%20ops")])
+def test_undoing_a_run_is_a_link_to_the_launchpad_with_its_id_filled_in(repository: str, at: str) -> None:
+    origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("veza ops"), repository)
     run = dg.DagsterRun("cleanup", run_id=RUN, remote_job_origin=RemoteJobOrigin(origin, "cleanup"))
     place, _, config = str(undo(run).value).partition("?config=")
-    assert place == "/locations/__repository__%40veza%20ops/jobs/restore_orphan_tracks/playground/setup"
+    assert place == f"/locations/{at}/jobs/restore_orphan_tracks/playground/setup"
     assert unquote(config) == (
         f"ops: {{find_marked_tracks: {{config: {{run_id: {RUN}}}}}, restore_tracks: {{config: {{dry_run: true}}}}}}"
     )
