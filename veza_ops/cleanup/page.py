@@ -1,5 +1,6 @@
 """What one look at the asset's page is to answer: is it well, since when, what changed this week, how to undo it."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from itertools import islice
@@ -58,13 +59,24 @@ def _days(earlier: Mapping[str, Any], after: date) -> Iterator[tuple[str, dict[s
 
 
 def undo(run: dg.DagsterRun) -> dg.MetadataValue[Any]:
-    """Where a run is undone: the Launchpad with its id filled in; from the command line, the config for it."""
-    find, restore = f"{{config: {{run_id: {run.run_id}}}}}", "{config: {dry_run: true}}"
-    config = f"ops: {{find_marked_tracks: {find}, restore_tracks: {restore}}}"
+    """Where a run is undone: the Launchpad with its id filled in; of a run of the command line, the command."""
     origin = run.remote_job_origin
     if origin is None:
-        return dg.MetadataValue.text(f"dagster job execute -j {_UNDO}, with the config {{{config}}}")
+        steps = {"find_marked_tracks": {"run_id": run.run_id}, "restore_tracks": {"dry_run": True}}
+        config = json.dumps({"ops": {name: {"config": fields} for name, fields in steps.items()}})
+        return dg.MetadataValue.text(f"dagster job execute -m veza_ops.definitions -j {_UNDO} --config-json '{config}'")
     repository, location = origin.repository_origin.repository_name, origin.repository_origin.code_location_origin
     # As the web UI has it: the one repository of a code location isn't named.
     place = location.location_name if repository == _THE_ONE else f"{repository}@{location.location_name}"
+    config = _CONFIG.format(run.run_id)
     return dg.MetadataValue.url(f"/locations/{quote(place)}/jobs/{_UNDO}/playground/setup?config={quote(config)}")
+
+
+_CONFIG = """ops:
+  find_marked_tracks:
+    config:
+      run_id: {}
+  restore_tracks:
+    config:
+      dry_run: true
+"""

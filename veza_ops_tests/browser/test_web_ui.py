@@ -102,3 +102,20 @@ def test_the_asset_page_plots_the_counts(browser: Browser) -> None:
     browser.click("Plots")
     browser.wait_for("plots", lambda: len(browser.driver.find_elements(By.TAG_NAME, "canvas")) > 5)
     browser.read("stale", "missing", "unverifiable", "raced", "marked_failed", "oldest_orphan_age_hours")
+
+
+def test_the_asset_page_says_whether_all_is_well_and_leads_to_the_undo_of_the_run(
+    browser: Browser, web: WebUI, veza: Veza
+) -> None:
+    let_the_hour_strike()
+    veza.upload([Song("Third Ghost", timedelta(hours=2), Fate.KILLED)])
+    run_id = web.launch()
+    browser.open("/assets/tracks")
+    browser.read("health", "health_since", "week", "undo")
+    launchpad = f"a[href*='playground/setup'][href*='{run_id}']"
+    link = browser.wait_for("the link", lambda: browser.driver.find_elements(By.CSS_SELECTOR, launchpad))[0]
+    browser.driver.get(str(link.get_attribute("href")))
+    browser.wait_for("the editor", lambda: browser.driver.find_elements(By.CLASS_NAME, "CodeMirror"))
+    browser.read("restore_orphan_tracks")
+    filled_in = f"return {EDITOR}.getValue()"
+    browser.wait_for("the run's id", lambda: run_id in str(browser.driver.execute_script(filled_in)))
