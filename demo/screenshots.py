@@ -34,10 +34,17 @@ def take(browser: Browser, run_id: str) -> None:
     browser.read("marked_failed", "View full message", "STEP_SUCCESS")
     browser.save(IMAGES / "run.png")
 
-    browser.resize(1200, 1080)
+    browser.resize(1200, 1900)
     browser.click("View full message")
-    browser.read("oldest_orphan_age_hours", "unverifiable_tracks", "Done")
+    browser.read("oldest_orphan_age_hours", "stuck_tracks", "Done")
     browser.save(IMAGES / "run-metadata.png")
+
+    browser.resize(1400, 900)
+    browser.open("/assets/tracks")
+    browser.click("Status")
+    browser.click("Description")
+    browser.read("health", "health_since", "week")
+    browser.save(IMAGES / "asset.png")
 
     browser.resize(1200, 1520)
     browser.open("/assets/tracks")
@@ -48,7 +55,7 @@ def take(browser: Browser, run_id: str) -> None:
     browser.save(IMAGES / "trends.png")
 
     browser.resize(1100, 780)
-    browser.open("/assets/tracks?view=checks&checkDetail=nothing_unverifiable")
+    browser.open("/assets/tracks?view=checks&checkDetail=nothing_stuck")
     browser.read("Latest execution", "Evaluation result")
     browser.save(IMAGES / "asset-checks.png")
 

@@ -26,6 +26,10 @@ class _Planned:
     times: int | None
 
 
+_WRITTEN = datetime.now(UTC).replace(microsecond=0)
+"""When each object was written, as far as anybody is told: the same in a listing as by itself."""
+
+
 class FaultyStore:
     """The server: its content, what it was asked, and how it is to fail."""
 
@@ -127,7 +131,7 @@ class FaultyStore:
         data = objects.get(request.key)
         if data is None:
             return _missing("NoSuchKey")
-        headers = {"ETag": _etag(data), "Last-Modified": format_datetime(datetime.now(UTC), usegmt=True)}
+        headers = {"ETag": _etag(data), "Last-Modified": format_datetime(_WRITTEN, usegmt=True)}
         if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", request.range):
             first, last = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
@@ -159,7 +163,7 @@ class FaultyStore:
         text = _encoding(query)
         common = [name for name in page if delimiter and name.endswith(delimiter) and name != prefix]
         body = "".join(
-            f"<Contents><Key>{text(key)}</Key><LastModified>{_iso(datetime.now(UTC))}</LastModified>"
+            f"<Contents><Key>{text(key)}</Key><LastModified>{_iso(_WRITTEN)}</LastModified>"
             f"<ETag>{escape(_etag(objects.get(key, b'')))}</ETag><Size>{len(objects.get(key, b''))}</Size>"
             "<StorageClass>STANDARD</StorageClass></Contents>"
             for key in page

@@ -36,6 +36,7 @@ from veza_ops.steps import NOT_CONFIGURED, full_lists, plain_failures, refused, 
 from veza_ops.storage.files import Files
 from veza_ops.tracks.row import Track
 
+_TABLES = {"damaged_files": DAMAGED, "unnamed_files": UNNAMED, "moved_files": MOVED}
 _SHEET = "audit"
 _AT_ONCE = 10_000
 
@@ -68,13 +69,13 @@ def report_audit(
         both, found = lists.damaged(both, found, compared, is_whole=not recheck)
         pairs = lists.moved()
         written = lists.sheet()
+        tables = {name: table_of(rows) for name, kind in _TABLES.items() if (rows := lists.first(kind))}
         lists.done()
     so_far = asdict(both)
     judged = {
         "missing_files": moved.told(pairs, (*audited.missing, *buckets.missing)[:LISTED]),
         "unverifiable_files": moved.told(pairs, (*audited.unverifiable, *buckets.unverifiable)[:LISTED]),
     }
-    listed = {"damaged_files": DAMAGED, "unnamed_files": UNNAMED, "moved_files": MOVED}
     metadata = {
         **so_far,
         **asdict(found),
@@ -88,7 +89,7 @@ def report_audit(
         **written,
         "seconds": seconds_since_start(context),
         **{name: table(rows, audited.now) for name, rows in judged.items() if rows},
-        **{name: table_of(rows) for name, kind in listed.items() if (rows := list(islice(lists.rows(kind), LISTED)))},
+        **tables,
     }
     context.add_output_metadata(metadata)
     context.log_event(dg.AssetObservation(TRACK_FILES, metadata=metadata))
@@ -109,6 +110,10 @@ class _Lists:
         """What the lists of some kinds hold."""
         paths = chain.from_iterable(map(self._records.files, kinds))
         return (row for path in paths for row in self._records.rows(path))
+
+    def first(self, kind: str) -> list[dict[str, Any]]:
+        """Those of the rows of a kind that a page shows."""
+        return list(islice(self.rows(kind), LISTED))
 
     def unnamed(self, found: Unnamed) -> Unnamed:
         """The files that no track names even now; `found` is what the walk came to."""

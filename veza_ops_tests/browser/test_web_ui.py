@@ -104,15 +104,12 @@ def test_the_asset_page_plots_the_counts(browser: Browser) -> None:
     browser.read("stale", "missing", "unverifiable", "raced", "marked_failed", "oldest_orphan_age_hours")
 
 
-def test_the_asset_page_says_whether_all_is_well_and_leads_to_the_undo_of_the_run(
-    browser: Browser, web: WebUI, veza: Veza
-) -> None:
-    let_the_hour_strike()
-    veza.upload([Song("Third Ghost", timedelta(hours=2), Fate.KILLED)])
-    run_id = web.launch()
-    browser.open("/assets/tracks")
-    browser.read("health", "health_since", "week", "undo")
-    launchpad = f"a[href*='playground/setup'][href*='{run_id}']"
+def test_the_run_page_says_whether_all_is_well_and_leads_to_the_undo_of_the_run(browser: Browser, web: WebUI) -> None:
+    run_id = web.finished_on_load()
+    browser.open(f"/runs/{run_id}?logs=ASSET_OBSERVATION")
+    browser.click("View full message")
+    browser.read("health", "health_since", "week", "undo", "Done")
+    launchpad = f"a[href*='restore_orphan_tracks/playground/setup'][href*='{run_id}']"
     link = browser.wait_for("the link", lambda: browser.driver.find_elements(By.CSS_SELECTOR, launchpad))[0]
     browser.driver.get(str(link.get_attribute("href")))
     browser.wait_for("the editor", lambda: browser.driver.find_elements(By.CLASS_NAME, "CodeMirror"))

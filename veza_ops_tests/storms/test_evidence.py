@@ -194,15 +194,20 @@ def test_a_list_that_stays_the_same_is_kept_once_and_the_page_says_where(scene: 
     assert {row["id"] for row in rows_of(evidence_of(scene, fourth), UNVERIFIABLE)} == {str(odd), str(another)}
 
 
-def test_a_run_without_such_a_list_does_not_ask_for_those_of_earlier_runs(
+def test_a_run_without_such_a_list_asks_once_for_a_few_earlier_runs_and_for_no_lists(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(*_: object, **__: object) -> None:
-        raise AssertionError
+    asked: list[int] = []
+    real = dg.DagsterInstance.fetch_observations
+
+    def ask(self: dg.DagsterInstance, *arguments: Any, **more: Any) -> Any:
+        asked.append(more["limit"])
+        return real(self, *arguments, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr(dg.DagsterInstance, "fetch_observations", ask)
         assert scene.run().success
+    assert asked == [10]
     scene.assert_all_is_well()
 
 

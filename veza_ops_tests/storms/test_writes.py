@@ -650,7 +650,8 @@ def test_row_security_that_lets_this_role_do_everything_is_no_hindrance(guarded:
     policy(guarded, "USING (true)")
     result = guarded.run()
     assert counts(result)["marked_failed"] == len(guarded.ghosts)
-    assert [each.passed for each in result.get_asset_check_evaluations()] == [True, True, True]
+    failing = {each.check_name for each in result.get_asset_check_evaluations() if not each.passed}
+    assert failing == {"nothing_stuck"}, "slow uploads of the scene are older than a day"
 
 
 @pytest.mark.parametrize(
