@@ -28,6 +28,8 @@ class Claims:
     _real: dict[str, str] = field(default_factory=dict)
     """Where folders are, all links followed."""
     _ways: set[int] = field(default_factory=set)
+    _whole: set[int] = field(default_factory=set)
+    """Those of the files themselves, and not of the folders that they are in."""
     _last: set[str] = field(default_factory=set)
     """The last names of these."""
     _beside: set[int] = field(default_factory=set)
@@ -43,6 +45,7 @@ class Claims:
                 for end in range(self._depth(path) + 1, len(way) + 1):  # a row may mean a folder, and all in it
                     self._ways.add(hash(way[:end]))
                     self._last.add(way[end - 1])
+                self._whole.add(hash(way))
                 if not is_utf8(path):
                     self._beside.add(hash(way[:-1]))
 
@@ -61,6 +64,14 @@ class Claims:
                     self._taken.add(hash(way))
                 if not place.isascii() and hash(way[:-1]) in self._beside:
                     self._taken_beside.add(hash(way[:-1]))
+
+    def meet_links(self, paths: Iterable[str]) -> None:
+        """Take note of which files some links lead to: whoever names a link means what it leads to.
+
+        Rows that name a way through the link of a folder are met where that leads.
+        """
+        for _, real in self._lookers.run(lambda path, _: _real(path), list(paths)):
+            self._taken.update(hash(way) for way in self._of(real or "/") if hash(way) in self._whole)
 
     def is_taken(self, path: str) -> bool:
         """Whether a row may mean this file, or a folder that it is in."""
@@ -107,13 +118,16 @@ class Claims:
         """Find out where the folders of some files really are."""
         folders = {path.rpartition("/")[0] for path in paths if path.startswith("/")}
         folders = {*folders, *self.files.layout.tops} - self._real.keys()
-        lookers = Lookers(self.files.max_threads, self.files.look_timeout_seconds)
-        for folder, real in lookers.run(lambda each, _: _real(each), list(folders)):
+        for folder, real in self._lookers.run(lambda each, _: _real(each), list(folders)):
             self._real[folder] = folder if real is None else real
 
+    @property
+    def _lookers(self) -> Lookers:
+        return Lookers(self.files.max_threads, self.files.look_timeout_seconds)
 
-def _real(folder: str) -> str:
+
+def _real(path: str) -> str:
     try:
-        return os.path.realpath(folder)
+        return os.path.realpath(path)
     except (OSError, ValueError):
-        return folder
+        return path

@@ -15,7 +15,7 @@ from veza_ops.audit.sizes import Compared, Damaged, compared
 from veza_ops.audit.sizes import row_of as row_of_damaged
 from veza_ops.audit.table import Table
 from veza_ops.audit.throttle import Throttle
-from veza_ops.audit.unnamed import Sieve, Sifted, Unnamed, row_of, unnamed_of
+from veza_ops.audit.unnamed import Sieve, Unnamed, files_of, row_of, unnamed_of
 from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import Evidence, entry
 from veza_ops.looks import LISTED, Learned, Looking, Looks
@@ -33,6 +33,8 @@ UNNAMED, DAMAGED, MOVED = "audit_unnamed", "audit_damaged", "audit_moved"
 """The kinds of an audit's evidence."""
 YET_UNNAMED, YET_DAMAGED = "audit_yet_unnamed", "audit_yet_damaged"
 """What was found so far, and is looked up again at the end."""
+YET_LINKS = "audit_yet_links"
+"""The links that were walked past: a file that one leads to isn't nobody's."""
 OF_BUCKETS = 1_000_000
 """From this number on, lists are of what is in buckets, so that each step knows its own."""
 
@@ -215,7 +217,7 @@ def find_unnamed_files(
         files, records = storage.files(), lists_of(context, evidence)
         earlier = of_earlier(recheck_of(context), evidence, context.instance)
         sieve = Sieve(files.layout, config.min_age_hours, config.ignore)
-        drop_earlier(records, YET_UNNAMED, of_buckets=False)
+        drop_earlier(records, YET_UNNAMED, YET_LINKS, of_buckets=False)
     found = Unnamed()
     with plain_failures(context):
         with database.tracks(writable=False) as tracks:
@@ -236,6 +238,8 @@ def find_unnamed_files(
                 records.write(YET_UNNAMED, number, map(row_of, sifted.told))
             found = found.with_files(len(stored), sifted, len(unread))
             found = replace(found, cut_short=found.cut_short or any(file.unread == CUT for file in unread))
+            if links := [{"path": file.path} for file in stored if file.is_link]:
+                records.write(YET_LINKS, number, links)
             throttle.wait(len(stored))
         found = replace(found, cut_short=found.cut_short or next(walk, None) is not None)
     context.log.info("%d files walked, %d of them named by no track", found.walked, found.unnamed)
@@ -249,5 +253,5 @@ def _taken_over(earlier: Evidence, records: Evidence) -> Unnamed:
     for number, path in enumerate(earlier.files(UNNAMED)):
         rows = list(earlier.rows(path))
         records.write(YET_UNNAMED, number, rows)
-        found = found.with_files(len(rows), Sifted(), 0)
+        found += Unnamed(walked=len(rows), unnamed=sum(1 for _ in files_of(rows)))
     return found

@@ -1,7 +1,7 @@
 """The last step of the audit: what was found is looked up again, put together, and told."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -17,6 +17,7 @@ from veza_ops.audit.ops import (
     UNNAMED,
     UNVERIFIABLE,
     YET_DAMAGED,
+    YET_LINKS,
     YET_UNNAMED,
     Audited,
     lists_of,
@@ -28,6 +29,7 @@ from veza_ops.audit.sizes import Compared
 from veza_ops.audit.table import Table
 from veza_ops.audit.tally import Bucketed
 from veza_ops.audit.unnamed import Unnamed
+from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import Evidence
 from veza_ops.findings import RECHECK, TRACK_FILES, of_proof, report
 from veza_ops.looks import LISTED
@@ -63,7 +65,9 @@ def report_audit(
     with plain_failures(context):
         proof |= buckets.proof
         proof.require(storage.files().layout)
-        records = lists_of(context, evidence)
+        tracks = audited.missing or audited.unverifiable or buckets.missing or buckets.unverifiable
+        is_listed = bool(tracks or walked.unnamed or buckets.unnamed.unnamed or compared.smaller)
+        records = replace(lists_of(context, evidence), has_been_seen=is_listed)
         lists = _Lists(records, storage.files(), Table(database.tracks, database.size_column))
         found = lists.unnamed(walked + buckets.unnamed)
         both, found = lists.damaged(both, found, compared, is_whole=not recheck)
@@ -125,7 +129,16 @@ class _Lists:
                 self._records.write(UNNAMED, at, map(unnamed.row_of, told))
             number, size = number + len(told), size + sum(file.size for file in told)
             candidates, unsure = candidates + some, unsure + untold
+        self._require_all("files", candidates, found.unnamed)
         return found.confirmed(number, size, candidates, unsure)
+
+    def _require_all(self, what: str, read: int, written: int) -> None:
+        """Raises ConfigurationError where lists hold fewer than were written to them."""
+        if read < written:
+            raise ConfigurationError(
+                f"Of {written} {what} that were found, only {read} can be read in {self._records.of_run}. See to that "
+                "place, and launch the audit once more."
+            )
 
     def _claims(self) -> Claims:
         """What rows may mean of the files that no row was found to name: all rows are read for it."""
@@ -133,8 +146,10 @@ class _Lists:
         paths = (file.path for file in unnamed.files_of(self.rows(YET_UNNAMED)))
         while some := list(islice(paths, _AT_ONCE)):
             claims.add(some)
-        for rows in self._table.naming() if any(self._records.files(YET_UNNAMED)) else ():
-            claims.meet(rows)
+        if any(self._records.files(YET_UNNAMED)):
+            claims.meet_links(str(row.get("path")) for row in self.rows(YET_LINKS))
+            for rows in self._table.naming():
+                claims.meet(rows)
         return claims
 
     def damaged(self, so_far: Round, found: Unnamed, compared: Compared, *, is_whole: bool) -> tuple[Round, Unnamed]:
@@ -148,6 +163,7 @@ class _Lists:
 
         if is_whole and compared.says_nothing:
             return so_far, found
+        self._require_all("damaged files", sum(1 for _ in self.rows(YET_DAMAGED)), compared.smaller)
         again = sizes.looked_up_again(self.rows(YET_DAMAGED), read, lambda tracks: sizes_of_files(self._files, tracks))
         for at, (damaged, unsure) in enumerate(again):
             if damaged:
@@ -177,5 +193,5 @@ class _Lists:
 
     def done(self) -> None:
         """Remove what was found before it was looked up again."""
-        for kind in (YET_UNNAMED, YET_DAMAGED):
+        for kind in (YET_UNNAMED, YET_DAMAGED, YET_LINKS):
             self._records.drop(*self._records.files(kind))

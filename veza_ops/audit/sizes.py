@@ -35,9 +35,11 @@ class Compared:
 
     known: int = 0
     differing: int = 0
+    smaller: int = 0
+    """Of these, files that are too small."""
 
     def __add__(self, other: "Compared") -> "Compared":
-        return Compared(self.known + other.known, self.differing + other.differing)
+        return Compared(self.known + other.known, self.differing + other.differing, self.smaller + other.smaller)
 
     @property
     def says_nothing(self) -> bool:
@@ -55,7 +57,7 @@ def compared(
         if track.id in expected and (size := size_of(track)) is not None
     ]
     smaller = [each for each in known if each.size < each.expected]
-    return smaller, Compared(len(known), sum(each.size != each.expected for each in known))
+    return smaller, Compared(len(known), sum(each.size != each.expected for each in known), len(smaller))
 
 
 def looked_up_again(

@@ -27,6 +27,8 @@ class Stored(NamedTuple):
     unread: str = ""
     modified: float = 0.0
     """When it was last written to, in seconds since the epoch."""
+    is_link: bool = False
+    """Whether it only leads to something else."""
 
 
 Way = Sequence[tuple[str, Iterator["Stored | str"]]]
@@ -103,6 +105,6 @@ def _inside(folder: str) -> Iterator[Stored | str]:
                 else:
                     with suppress(FileNotFoundError):  # it has just gone away
                         found = entry.stat(follow_symlinks=False)
-                        yield Stored(path, found.st_size, modified=found.st_mtime)
+                        yield Stored(path, found.st_size, modified=found.st_mtime, is_link=entry.is_symlink())
     except OSError as error:
         yield Stored(folder, 0, in_words(error))

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -14,7 +15,7 @@ import dagster as dg
 import pytest
 
 from demo.store import Store
-from veza_ops.audit import ops, throttle
+from veza_ops.audit import ops, report_ops, throttle
 from veza_ops.audit.asset import NO_FILE_DAMAGED, NO_FILE_UNNAMED
 from veza_ops.audit.moved import Moved, moved_of
 from veza_ops.audit.rounds import last_round
@@ -253,7 +254,7 @@ def test_of_few_files_most_may_be_damaged_and_more_when_they_are_looked_at_again
     tracks = [Track(str(number), f"{number}.flac", "2026-01-01", None) for number in range(100)]
     expected = {track.id: 10 for track in tracks}
     smaller, of = compared(tracks[:99], expected, lambda _: 9)
-    assert (len(smaller), of, of.says_nothing) == (99, Compared(99, 99), False)
+    assert (len(smaller), of, of.says_nothing) == (99, Compared(99, 99, 99), False)
     assert (of + Compared(1, 0)).says_nothing
     assert not (Compared(50, 25) + Compared(50, 25)).says_nothing
 
@@ -453,6 +454,23 @@ def test_a_file_that_a_row_may_mean_is_not_told_of(
     assert told["unnamed_unconfirmed"] == 1
 
 
+@pytest.mark.parametrize("leads_to", ["file", "link"])
+def test_a_file_that_a_link_leads_to_is_not_told_of(
+    library: Library, instance: dg.DagsterInstance, leads_to: str
+) -> None:
+    leak(library, "originals/a.flac")
+    other = leak(library, "originals/of nobody.flac")
+    (library.root / "songs").mkdir()
+    (library.root / "songs/first").symlink_to("../originals/a.flac")
+    if leads_to == "link":
+        (library.root / "songs/second").symlink_to("first")
+    for link in ("songs/first", "songs/second"):
+        library.add(link, status="failed")
+    told = audit(library, instance)
+    assert [row["path"] for row in listed(told, "unnamed")] == [str(other)]
+    assert list(Path(told["full_lists"]).glob("audit_yet*")) == []
+
+
 @pytest.mark.parametrize("row", [".", "/", "{root}", "{root}/", "", "..", "sub/of nobody.flac.part", "nobody.flac"])
 def test_a_row_that_names_all_or_nothing_hides_no_file_of_nobody(
     library: Library, instance: dg.DagsterInstance, row: str
@@ -507,6 +525,41 @@ def test_a_report_that_is_made_anew_after_a_failure_reads_what_was_found_before(
     assert [row["path"] for path in records.files(ops.YET_UNNAMED) for row in records.rows(path)] == [
         str(library.root / "leaked.flac")
     ]
+
+
+@pytest.mark.parametrize("kind", ["unnamed", "damaged"])
+def test_a_list_that_is_lost_before_the_end_fails_the_report(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    of_size(library, "a.flac", 5, b"")
+    leak(library, "leaked.flac")
+    real = ops.lists_of
+
+    def lose(*arguments: Any) -> Any:
+        records = real(*arguments)
+        records.drop(*records.files(f"audit_yet_{kind}"))
+        return records
+
+    monkeypatch.setattr(report_ops, "lists_of", lose)
+    said = failure(start(library, instance))
+    assert said.startswith(
+        f"Of 1 {'damaged ' if kind == 'damaged' else ''}files that were found, only 0 can be read in"
+    )
+
+
+def test_a_folder_of_lists_that_is_away_at_the_end_fails_the_report(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_size(library, "playable/gone.flac", 5, None)
+    real = ops.lists_of
+
+    def away(*arguments: Any) -> Any:
+        records = real(*arguments)
+        shutil.rmtree(str(records.of_run))
+        return records
+
+    monkeypatch.setattr(report_ops, "lists_of", away)
+    assert failure(start(library, instance)).startswith("The evidence in ")
 
 
 def test_an_attempt_lists_nothing_of_the_one_before(

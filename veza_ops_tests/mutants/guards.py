@@ -3646,4 +3646,25 @@ GUARDS = [
         "    if True:",
         f"{STUCK} -k is_away",
     ),
+    Guard(
+        "a file that a link leads to is not told of",
+        "audit/report_ops.py",
+        '            claims.meet_links(str(row.get("path")) for row in self.rows(YET_LINKS))\n',
+        "",
+        f"{FINDINGS} -k link_leads_to",
+    ),
+    Guard(
+        "a list that is lost before the end is noticed",
+        "audit/report_ops.py",
+        "        if read < written:\n",
+        "        if False:\n",
+        f"{FINDINGS} -k lost_before",
+    ),
+    Guard(
+        "a folder of lists that is away at the end is noticed",
+        "audit/report_ops.py",
+        "has_been_seen=is_listed)",
+        "has_been_seen=False)",
+        f"{FINDINGS} -k away_at",
+    ),
 ]
