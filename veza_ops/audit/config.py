@@ -67,6 +67,7 @@ class WalkConfig(StepConfig):
     max_files: int = Field(
         default=1_000_000, ge=0, description="Files looked up in this run, at most. 0: no files are walked."
     )
+    max_minutes: float = Field(default=60, gt=0, le=1440, description="Minutes after which this run walks no further.")
     page_size: int = Field(default=20_000, ge=1, le=100_000, description="Files that are looked up together.")
     min_age_hours: float = _AGE
     ignore: list[str] = _IGNORE

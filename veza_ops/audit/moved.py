@@ -8,6 +8,7 @@ from veza_ops.text import quoted
 from veza_ops.tracks.row import Judged
 
 MOST_PAIRS = 10_000
+"""So many pairs are told of, where many files have the same name and size."""
 MOST = 1_000_000
 """So many tracks are held in memory to be compared."""
 

@@ -134,7 +134,7 @@ def audit_files(
             so_far = so_far.with_page(looks, after)
             counts = so_far.audited, so_far.missing, so_far.unverifiable
             context.log.info("%d looked at, %d missing, %d unverifiable", *counts)
-            throttle.wait(len(own) + 2 * looks.proof.sampled, began + config.max_minutes * 60)
+            throttle.wait(len(own) + 2 * looks.proof.sampled + of_page.known, began + config.max_minutes * 60)
             if time.monotonic() - began > config.max_minutes * 60:
                 is_cut = again is not None and next(pages, None) is not None
                 break
@@ -213,6 +213,7 @@ def find_unnamed_files(
     if not database.is_configured:
         return Unnamed()
     began = time.monotonic()
+    until = began + config.max_minutes * 60
     with plain_failures(context):
         files, records = storage.files(), lists_of(context, evidence)
         earlier = of_earlier(recheck_of(context), evidence, context.instance)
@@ -240,7 +241,9 @@ def find_unnamed_files(
             found = replace(found, cut_short=found.cut_short or any(file.unread == CUT for file in unread))
             if links := [{"path": file.path} for file in stored if file.is_link]:
                 records.write(YET_LINKS, number, links)
-            throttle.wait(len(stored))
+            throttle.wait(len(stored), until)
+            if time.monotonic() > until:
+                break
         found = replace(found, cut_short=found.cut_short or next(walk, None) is not None)
     context.log.info("%d files walked, %d of them named by no track", found.walked, found.unnamed)
     context.add_output_metadata(asdict(found) | {"seconds": round(time.monotonic() - began, 3)})

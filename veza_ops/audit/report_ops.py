@@ -9,6 +9,7 @@ import dagster as dg
 
 from veza_ops.audit import moved, sheet, sizes, unnamed
 from veza_ops.audit.asset import of_audit
+from veza_ops.audit.bucket_ops import audit_buckets
 from veza_ops.audit.claims import Claims
 from veza_ops.audit.ops import (
     DAMAGED,
@@ -20,6 +21,8 @@ from veza_ops.audit.ops import (
     YET_LINKS,
     YET_UNNAMED,
     Audited,
+    audit_files,
+    find_unnamed_files,
     lists_of,
     recheck_of,
     sizes_of_files,
@@ -28,13 +31,23 @@ from veza_ops.audit.rules import Round
 from veza_ops.audit.sizes import Compared
 from veza_ops.audit.table import Table
 from veza_ops.audit.tally import Bucketed
+from veza_ops.audit.throttle import Throttle
 from veza_ops.audit.unnamed import Unnamed
 from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import Evidence
 from veza_ops.findings import RECHECK, TRACK_FILES, of_proof, report
 from veza_ops.looks import LISTED
 from veza_ops.resources import Database, EvidenceStore, Storage
-from veza_ops.steps import NOT_CONFIGURED, full_lists, plain_failures, refused, seconds_since_start, table, table_of
+from veza_ops.steps import (
+    NOT_CONFIGURED,
+    config_of,
+    full_lists,
+    plain_failures,
+    refused,
+    seconds_since_start,
+    table,
+    table_of,
+)
 from veza_ops.storage.files import Files
 from veza_ops.tracks.row import Track
 
@@ -68,7 +81,7 @@ def report_audit(
         tracks = audited.missing or audited.unverifiable or buckets.missing or buckets.unverifiable
         is_listed = bool(tracks or walked.unnamed or buckets.unnamed.unnamed or compared.smaller)
         records = replace(lists_of(context, evidence), has_been_seen=is_listed)
-        lists = _Lists(records, storage.files(), Table(database.tracks, database.size_column))
+        lists = _Lists(records, storage.files(), Table(database.tracks, database.size_column), _rate(context))
         found = lists.unnamed(walked + buckets.unnamed)
         both, found = lists.damaged(both, found, compared, is_whole=not recheck)
         pairs = lists.moved()
@@ -102,11 +115,18 @@ def report_audit(
     return so_far
 
 
+def _rate(context: dg.OpExecutionContext) -> float:
+    """The looks a second that the run may take where any of its steps may take just so many; 0 for any number."""
+    steps = audit_files, find_unnamed_files, audit_buckets
+    rates = (config_of(context, step).get("max_looks_per_second", 0.0) for step in steps)
+    return min(filter(None, rates), default=0.0)
+
+
 class _Lists:
     """The lists of a run, while they are put into their last form."""
 
-    def __init__(self, records: Evidence, files: Files, table: Table) -> None:
-        self._records, self._files, self._table = records, files, table
+    def __init__(self, records: Evidence, files: Files, table: Table, rate: float) -> None:
+        self._records, self._files, self._table, self._rate = records, files, table, rate
         for kind in (UNNAMED, DAMAGED, MOVED):  # an earlier attempt's
             records.drop(*records.files(kind))
 
@@ -123,7 +143,8 @@ class _Lists:
         """The files that no track names even now; `found` is what the walk came to."""
         claims = self._claims()
         number = size = candidates = unsure = 0
-        again = unnamed.looked_up_again(self._files, self.rows(YET_UNNAMED), self._table.named, claims.is_taken)
+        rows, throttle = self.rows(YET_UNNAMED), Throttle(self._rate)
+        again = unnamed.looked_up_again(self._files, rows, self._table.named, claims.is_taken, throttle)
         for at, (told, some, untold) in enumerate(again):
             if told:
                 self._records.write(UNNAMED, at, map(unnamed.row_of, told))
@@ -164,7 +185,11 @@ class _Lists:
         if is_whole and compared.says_nothing:
             return so_far, found
         self._require_all("damaged files", sum(1 for _ in self.rows(YET_DAMAGED)), compared.smaller)
-        again = sizes.looked_up_again(self.rows(YET_DAMAGED), read, lambda tracks: sizes_of_files(self._files, tracks))
+
+        def sizes_of(tracks: Sequence[Track]) -> dict[str, int]:
+            return sizes_of_files(self._files, tracks)
+
+        again = sizes.looked_up_again(self.rows(YET_DAMAGED), read, sizes_of, Throttle(self._rate))
         for at, (damaged, unsure) in enumerate(again):
             if damaged:
                 self._records.write(DAMAGED, at, map(sizes.row_of, damaged))

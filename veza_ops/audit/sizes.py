@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
+from veza_ops.audit.throttle import Throttle
 from veza_ops.tracks.row import Track
 
 _FEW = 100
@@ -64,13 +65,14 @@ def looked_up_again(
     rows: Iterable[Mapping[str, Any]],
     read: Callable[[Sequence[str]], tuple[list[Track], dict[str, int]]],
     sizes: Callable[[Sequence[Track]], Mapping[str, int]],
+    throttle: Throttle,
 ) -> Iterator[tuple[list[Damaged], int]]:
     """Those of the tracks that lists tell of whose file is too small even now, some at a time; and how many can't tell.
 
     `read` gives the tracks with some ids as they are now, and what their sizes should be; `sizes` those of their files.
     """
     ids = (row["id"] for row in rows if isinstance(row.get("id"), str))
-    while some := list(dict.fromkeys(islice(ids, _AT_ONCE))):
+    while some := list(dict.fromkeys(islice(ids, throttle.size(_AT_ONCE)))):
         tracks, expected = read(some)
         tracks = [track for track in tracks if track.id in expected]
         found = sizes(tracks)
@@ -80,6 +82,7 @@ def looked_up_again(
             if track.id in found and found[track.id] < expected[track.id]
         ]
         yield smaller, len(tracks) - len(found)
+        throttle.wait(len(tracks))
 
 
 def row_of(each: Damaged) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pathspec import GitIgnoreSpec
 
+from veza_ops.audit.throttle import Throttle
 from veza_ops.errors import ConfigurationError
 from veza_ops.storage.backend import Measure
 from veza_ops.storage.files import Files
@@ -49,18 +50,13 @@ class Unnamed:
 
     def with_files(self, walked: int, found: "Sifted", unread: int) -> "Unnamed":
         """This count with what `walked` more steps came to."""
-        more = Unnamed(walked, 0, 0, unread, unnamed_young=found.young, unnamed_ignored=found.ignored)
-        return self + more.with_told(len(found.told), sum(file.size for file in found.told))
-
-    def with_told(self, unnamed: int, unnamed_bytes: int) -> "Unnamed":
-        """The same, of which just so many files are told of."""
-        return replace(self, unnamed=unnamed, unnamed_bytes=unnamed_bytes)
+        told = len(found.told), sum(file.size for file in found.told)
+        return self + Unnamed(walked, *told, unread, unnamed_young=found.young, unnamed_ignored=found.ignored)
 
     def confirmed(self, told: int, unnamed_bytes: int, of: int, unsure: int) -> "Unnamed":
         """The same once it was looked up again: so many files are told of, `of` those that there were."""
-        return replace(
-            self.with_told(told, unnamed_bytes), unnamed_unconfirmed=of - told - unsure, unsure=self.unsure + unsure
-        )
+        unconfirmed, unsure = of - told - unsure, self.unsure + unsure
+        return replace(self, unnamed=told, unnamed_bytes=unnamed_bytes, unnamed_unconfirmed=unconfirmed, unsure=unsure)
 
     def __add__(self, other: "Unnamed") -> "Unnamed":
         """The files here and there."""
@@ -134,16 +130,17 @@ class Again(NamedTuple):
 
 
 def looked_up_again(
-    files: Files, rows: Iterable[Mapping[str, Any]], named: Named, is_taken: Callable[[str], bool]
+    files: Files, rows: Iterable[Mapping[str, Any]], named: Named, is_taken: Callable[[str], bool], throttle: Throttle
 ) -> Iterator[Again]:
     """Look up the files that lists tell of once more, some at a time; `is_taken`: a row may mean it after all."""
     before = files_of(rows)
-    while some := list(islice(before, _AT_ONCE)):
+    while some := list(islice(before, throttle.size(_AT_ONCE))):
         unnamed = [file for file in unnamed_of(files, some, named) if not is_taken(file.path)]
         now = files.measure([file.path for file in unnamed])
         unseen = [file.path for file in unnamed if file.path not in now]
         told = [file for file in unnamed if (found := now.get(file.path)) and _is_same(file, found)]
         yield Again(told, len(some), len(files.unsure(unseen)))
+        throttle.wait(len(unnamed))
 
 
 def _is_same(file: Stored, now: Measure) -> bool:

@@ -1,19 +1,13 @@
 """The list of the tracks that nobody could look for: it is kept once, however many hours it stays the same."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import dagster as dg
 
 from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import UNVERIFIABLE, Evidence, digest
-from veza_ops.findings import TRACKS
-from veza_ops.runs import Location, told_by_ours
-
-_LOOKED_BACK = 10
-"""Observations of ours that are asked: between two unattended runs there may be some by hand, of other rows."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +30,10 @@ class KeptList:
         }
 
 
-def earlier_lists(instance: dg.DagsterInstance, here: Location) -> Iterator[KeptList]:
-    """The lists of the last runs of the code location `here`, the newest first.
-
-    Dagster is asked when the first one is: an ordinary hour has no list, and needs none.
-    """
-    for told in islice(told_by_ours(instance, TRACKS, here, at_once=_LOOKED_BACK), _LOOKED_BACK):
-        run_id, of_list = told.get("unverifiable_list_run"), told.get("unverifiable_list_digest")
+def earlier_lists(told: Iterable[Mapping[str, Any]]) -> Iterator[KeptList]:
+    """The lists of the runs that have `told` of them."""
+    for each in told:
+        run_id, of_list = each.get("unverifiable_list_run"), each.get("unverifiable_list_digest")
         if isinstance(run_id, str) and isinstance(of_list, str):
             yield KeptList(run_id, of_list)
 

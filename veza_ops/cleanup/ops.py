@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -228,11 +228,12 @@ def report_cleanup(
         return counts
     with plain_failures(context):
         records = evidence.of_run(context.run_id, context.instance)
-        kept = keep_once(records, outcome.digest, earlier_lists(context.instance, Location.of_run(context.run)))
+        earlier = _told_before(context)
+        kept = keep_once(records, outcome.digest, earlier_lists(earlier))
     findings = list(of_cleanup(outcome, found.sweep.stuck_hours, found.unseen))
     dry_run = is_dry(context, mark_orphans_failed)
     metadata = {
-        **({} if dry_run else _health(context, findings, outcome.counts, found.sweep.now)),
+        **({} if dry_run else _health(context.run, findings, outcome.counts, found.sweep.now, page.last_of(earlier))),
         **counts,
         "stuck": outcome.standing.stuck,
         "dry_run": dry_run,
@@ -250,13 +251,23 @@ def report_cleanup(
     return counts
 
 
-def _health(context: dg.OpExecutionContext, findings: Sequence[Finding], counts: Counts, now: str) -> dict[str, Any]:
+def _told_before(context: dg.OpExecutionContext) -> Sequence[Mapping[str, Any]]:
+    """What the cleanups before this one told of the library; nothing where Dagster can't read that."""
+    try:
+        return page.told_before(context.instance, Location.of_run(context.run))
+    except Exception as error:  # noqa: BLE001 - what was told earlier is to end no run that has written
+        context.log.warning("What earlier runs told of the library can't be read: %s", type(error).__name__)
+        return ()
+
+
+def _health(
+    run: dg.DagsterRun, findings: Sequence[Finding], counts: Counts, now: str, earlier: Mapping[str, Any]
+) -> dict[str, Any]:
     """What the asset's page says first of all."""
-    earlier = page.before(context.instance, Location.of_run(context.run))
     return {
         **page.health(findings, earlier, now),
         "week": page.week(earlier, counts, now),
-        **({"undo": page.undo(context.run)} if counts.marked_failed else {}),
+        **({"undo": page.undo(run)} if counts.marked_failed else {}),
     }
 
 

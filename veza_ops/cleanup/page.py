@@ -13,8 +13,8 @@ from veza_ops.cleanup.rules import Counts
 from veza_ops.findings import TRACKS, Finding
 from veza_ops.runs import Location, told_by_ours
 
-LOOKED_BACK = 10
-"""Observations of ours that are asked: a run by hand may have told nothing of it."""
+_LOOKED_BACK = 10
+"""Observations of ours that are asked: between two unattended runs there may be some by hand, of other rows."""
 _WELL = "well"
 _DAYS = 7
 _COUNTED = "marked_failed", "raced", "refused"
@@ -22,9 +22,13 @@ _UNDO = "restore_orphan_tracks"
 _THE_ONE = "__repository__"
 
 
-def before(instance: dg.DagsterInstance, here: Location) -> Mapping[str, Any]:
-    """What the last cleanup of the code location `here` told of the library's health; empty where none did."""
-    told = islice(told_by_ours(instance, TRACKS, here, at_once=LOOKED_BACK), LOOKED_BACK)
+def told_before(instance: dg.DagsterInstance, here: Location) -> list[Mapping[str, Any]]:
+    """What the last cleanups of the code location `here` told of the library, the newest first."""
+    return list(islice(told_by_ours(instance, TRACKS, here, at_once=_LOOKED_BACK), _LOOKED_BACK))
+
+
+def last_of(told: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The last that was `told` of the library's health; empty where nothing was, as by a dry run."""
     return next((each for each in told if isinstance(each.get("health_since"), str)), {})
 
 

@@ -33,7 +33,7 @@ class Rows:
         self._odd: dict[int, tuple[list[Any], list[tuple[Wanted, str] | Look]]] = {}
         """The rows of groups of which not all can be told at once, each by itself."""
         for head, names in groups.items():
-            if _is_odd(layout, head) or not _NO_NAMES.isdisjoint(names) or len(head) + max(map(len, names)) >= LONGEST:
+            if _is_odd(layout, head, names):
                 self._odd[id(names)] = names, []
             else:
                 place = layout.place(f"{head}/")
@@ -102,7 +102,7 @@ def by_folder(layout: Layout | None, paths: Sequence[str]) -> list[Named]:
         return [(head, *named) for head, named in heads.items()]
     found: list[Named] = []
     for head, (names, numbers) in heads.items():
-        is_odd = _is_odd(layout, head) or not _NO_NAMES.isdisjoint(names) or len(head) + max(map(len, names)) >= LONGEST
+        is_odd = _is_odd(layout, head, names)
         place = unverifiable("") if is_odd else layout.place(f"{head}/")
         if not isinstance(place, Look):
             found.append((place.folder.rstrip("/"), names, numbers))
@@ -114,6 +114,8 @@ def by_folder(layout: Layout | None, paths: Sequence[str]) -> list[Named]:
     return found
 
 
-def _is_odd(layout: Layout, head: str) -> bool:
-    """Whether where files in a folder are can't be told for all of them at once."""
+def _is_odd(layout: Layout, head: str, names: Sequence[str]) -> bool:
+    """Whether where the files of some `names` in a folder are can't be told for all of them at once."""
+    if not _NO_NAMES.isdisjoint(names) or len(head) + max(map(len, names)) >= LONGEST:
+        return True
     return not head or in_one_form(head).rstrip("/") in layout.heads

@@ -133,6 +133,8 @@ def test_the_walk_stops_at_its_limit_and_says_so(library: Library, instance: dg.
     assert (told["walked"], told["cut_short"]) == (2, True)
     told = audit(library, instance, walk={"max_files": 3})
     assert (told["walked"], told["cut_short"]) == (3, False)
+    told = audit(library, instance, walk={"max_minutes": 1e-9, "page_size": 1})
+    assert (told["walked"], told["cut_short"]) == (1, True)
 
 
 def test_only_the_folders_that_hold_tracks_are_walked(library: Library, instance: dg.DagsterInstance) -> None:

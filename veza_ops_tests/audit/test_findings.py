@@ -420,6 +420,25 @@ def test_each_step_waits(
     assert max(waited) >= 0.3
 
 
+@pytest.mark.parametrize("step", ["tracks", "walk"])
+def test_what_is_looked_up_again_at_the_end_waits_as_well(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    waited: list[int] = []
+    of_size(library, "truncated.flac", 10, b"1")
+    for number in range(5):
+        leak(library, f"leaked {number}.flac")
+
+    def wait(self: Throttle, looks: int, _: float = 0) -> None:
+        if self.rate:
+            waited.append(looks)
+
+    monkeypatch.setattr(Throttle, "wait", wait)
+    told = audit(library, instance, **{step: {"max_looks_per_second": 10}})
+    assert (told["unnamed"], told["truncated"]) == (5, 1)
+    assert waited[-2:] == [5, 1]
+
+
 ODD = [
     ("{root}//sub/a.flac", "sub/a.flac"),
     ("sub/../sub/a.flac", "sub/a.flac"),
@@ -485,7 +504,7 @@ def test_a_file_with_a_time_that_no_calendar_has_breaks_nothing(tmp_path: Path, 
     (tmp_path / "a").write_bytes(b"1")
     row = row_of(Stored(str(tmp_path / "a"), 1, modified=seconds))
     assert row["modified"] == "unknown"
-    (again,) = looked_up_again(Files(Layout(str(tmp_path))), [row], lambda _: set(), lambda _: False)
+    (again,) = looked_up_again(Files(Layout(str(tmp_path))), [row], lambda _: set(), lambda _: False, Throttle(0))
     assert [file.path for file in again.told] == [str(tmp_path / "a")]
 
 

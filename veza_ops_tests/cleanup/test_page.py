@@ -83,6 +83,23 @@ def test_a_cleanup_tells_it_first_of_all_and_goes_on_from_the_one_before(
     assert "undo" not in second, "there is nothing to be undone"
 
 
+def test_what_an_earlier_run_told_is_begun_anew_where_it_cannot_be_read(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of Dagster, or of a neighbour's package, may have stored what this one doesn't know."""
+    run_job(library, instance)
+    ghost = library.add_ghost(file_path="playable/ghost.flac")
+
+    def fetch(*_: Any, **__: Any) -> Any:
+        return dg.deserialize_value('{"__class__": "OfAnotherVersion"}')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(instance, "fetch_observations", fetch)
+        assert run_job(library, instance).success
+    assert library.row(ghost)["status"] == "failed"
+    assert [row[1:] for row in rows(observed(instance)["week"])] == [(1, 1, 0, 0)]
+
+
 def test_a_dry_run_says_nothing_of_health_and_changes_nothing_of_it(
     library: Library, instance: dg.DagsterInstance
 ) -> None:
