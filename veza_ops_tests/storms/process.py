@@ -134,6 +134,8 @@ def main(plan: dict[str, Any], environment: Mapping[str, str] | None = None) -> 
         elif result.job_def.name == "audit_track_files":
             told["walk"] = asdict(result.output_for_node("find_unnamed_files"))
         print(json.dumps(told))
+        if death:
+            sys.exit(f"This process wasn't killed {death}, but came to its end: {told}")
 
 
 if __name__ == "__main__":
