@@ -77,7 +77,7 @@ def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete) -> Iterator[F
     limits = [
         *(["the walk stopped at its limit"] if unnamed.cut_short else []),
         *([f"{unnamed.unread_folders} folders or buckets couldn't be read"] if unnamed.unread_folders else []),
-        *([f"{unnamed.unsure} files gave no answer at the end"] if unnamed.unsure else []),
+        *([f"{unnamed.unsure} more of which nobody could tell at the end"] if unnamed.unsure else []),
     ]
     left_out = [
         *([f"{unnamed.unnamed_young} more are too young to tell"] if unnamed.unnamed_young else []),

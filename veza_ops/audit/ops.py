@@ -160,6 +160,11 @@ def of_earlier(run_id: str, evidence: EvidenceStore, instance: dg.DagsterInstanc
     records = evidence.of_run(run_id, instance).required(
         "audit_files.recheck", "A run that found nothing has none. Without recheck, all tracks are looked at."
     )
+    if any(map(records.files, (YET_UNNAMED, YET_DAMAGED))):
+        raise ConfigurationError(
+            f"Run {run_id} didn't come to its end, so what it had found by then isn't told of. Launch an audit without "
+            "recheck."
+        )
     if not any(map(records.files, (MISSING, UNVERIFIABLE, DAMAGED, UNNAMED))):
         raise ConfigurationError(
             f"Run {run_id} has no list of an audit's, so there is nothing to look at again: give audit_files.recheck "
@@ -233,7 +238,7 @@ def find_unnamed_files(
             if not stored:
                 break
             unread = [file for file in stored if file.unread]
-            unnamed = unnamed_of(files, [file for file in stored if not file.unread], named)
+            unnamed = unnamed_of(files, [file for file in stored if not (file.unread or file.is_link)], named)
             sifted = sieve.sift(unnamed)
             if sifted.told:
                 records.write(YET_UNNAMED, number, map(row_of, sifted.told))

@@ -1,5 +1,6 @@
 """The last step of the audit: what was found is looked up again, put together, and told."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import chain, islice
@@ -54,6 +55,7 @@ from veza_ops.tracks.row import Track
 _TABLES = {"damaged_files": DAMAGED, "unnamed_files": UNNAMED, "moved_files": MOVED}
 _SHEET = "audit"
 _AT_ONCE = 10_000
+_NO_ANSWER = "Storage gave no answer as to where links lead, so any file may be a track's."
 
 
 @dg.op(tags={"kind": "dagster"})
@@ -82,7 +84,7 @@ def report_audit(
         is_listed = bool(tracks or walked.unnamed or buckets.unnamed.unnamed or compared.smaller)
         records = replace(lists_of(context, evidence), has_been_seen=is_listed)
         lists = _Lists(records, storage.files(), Table(database.tracks, database.size_column), _rate(context))
-        found = lists.unnamed(walked + buckets.unnamed)
+        found = lists.unnamed(walked + buckets.unnamed, knows_links=not recheck and _has_walked_all(context, walked))
         both, found = lists.damaged(both, found, compared, is_whole=not recheck)
         pairs = lists.moved()
         written = lists.sheet()
@@ -101,6 +103,7 @@ def report_audit(
         **asdict(buckets.uploads),
         **({RECHECK: recheck, "recheck_cut_short": audited.cut_short} if recheck else {}),
         "proof": str(proof),
+        **({"unsure_since": lists.unsure_since} if lists.unsure_since else {}),
         **refused(proof),
         **full_lists(records),
         **written,
@@ -122,11 +125,19 @@ def _rate(context: dg.OpExecutionContext) -> float:
     return min(filter(None, rates), default=0.0)
 
 
+def _has_walked_all(context: dg.OpExecutionContext, walked: Unnamed) -> bool:
+    """Whether the walk went through all that is below the root and where ``path_map`` leads to."""
+    folders = config_of(context, find_unnamed_files).get("folders", ())
+    return not (walked.cut_short or walked.unread_folders) and all(os.path.normpath(each) == "." for each in folders)
+
+
 class _Lists:
     """The lists of a run, while they are put into their last form."""
 
     def __init__(self, records: Evidence, files: Files, table: Table, rate: float) -> None:
         self._records, self._files, self._table, self._rate = records, files, table, rate
+        self.unsure_since = ""
+        """Why nobody can say which files no track names, if nobody can."""
         for kind in (UNNAMED, DAMAGED, MOVED):  # an earlier attempt's
             records.drop(*records.files(kind))
 
@@ -139,13 +150,18 @@ class _Lists:
         """Those of the rows of a kind that a page shows."""
         return list(islice(self.rows(kind), LISTED))
 
-    def unnamed(self, found: Unnamed) -> Unnamed:
-        """The files that no track names even now; `found` is what the walk came to."""
-        claims = self._claims()
+    def unnamed(self, found: Unnamed, *, knows_links: bool) -> Unnamed:
+        """The files that no track names even now; `found` is what the walk came to.
+
+        `knows_links`: whether it has met all links.
+        """
+        claims = self._claims(knows_links=knows_links)
+        self.unsure_since = self._table.cannot_tell() or ("" if claims.is_sure else _NO_ANSWER) if found.unnamed else ""
         number = size = candidates = unsure = 0
         rows, throttle = self.rows(YET_UNNAMED), Throttle(self._rate)
         again = unnamed.looked_up_again(self._files, rows, self._table.named, claims.is_taken, throttle)
-        for at, (told, some, untold) in enumerate(again):
+        for at, (seen, some, unseen) in enumerate(again):
+            told, untold = ([], some) if self.unsure_since else (seen, unseen)
             if told:
                 self._records.write(UNNAMED, at, map(unnamed.row_of, told))
             number, size = number + len(told), size + sum(file.size for file in told)
@@ -161,14 +177,16 @@ class _Lists:
                 "place, and launch the audit once more."
             )
 
-    def _claims(self) -> Claims:
+    def _claims(self, *, knows_links: bool) -> Claims:
         """What rows may mean of the files that no row was found to name: all rows are read for it."""
-        claims = Claims(self._files)
+        claims = Claims(self._files, knows_links)
         paths = (file.path for file in unnamed.files_of(self.rows(YET_UNNAMED)))
         while some := list(islice(paths, _AT_ONCE)):
             claims.add(some)
         if any(self._records.files(YET_UNNAMED)):
-            claims.meet_links(str(row.get("path")) for row in self.rows(YET_LINKS))
+            links = (str(row.get("path")) for row in self.rows(YET_LINKS))
+            while met := list(islice(links, _AT_ONCE)):
+                claims.meet_links(met)
             for rows in self._table.naming():
                 claims.meet(rows)
         return claims

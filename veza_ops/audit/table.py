@@ -40,6 +40,15 @@ class Table:
         with self.database() as tracks:
             return tracks.named(file_paths)
 
+    def cannot_tell(self) -> str:
+        """Why nobody can say that no track names a file, if nobody can."""
+        with self.database() as tracks:
+            if tracks.may_be_hidden():
+                return "Row-level security may hide tracks from this role, and any file may be theirs."
+            if not tracks.newest_playable(1):
+                return "The table has no playable track, so that nothing shows that it is the one of these files."
+        return ""
+
     def sizes(self, ids: Sequence[str]) -> dict[str, int]:
         """How large the files of some tracks should be, by id, as far as the table says so."""
         from veza_ops.tracks.sizes import sizes_of  # noqa: PLC0415 - loads SQLAlchemy

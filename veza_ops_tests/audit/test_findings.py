@@ -519,7 +519,7 @@ def test_nobody_being_able_to_look_at_the_end_is_told(
     assert (told["unnamed"], told["unnamed_unconfirmed"], told["unsure"]) == (0, 0, 1)
     is_well, says = checks(result)[NO_FILE_UNNAMED.name]
     assert not is_well
-    assert "1 files gave no answer at the end" in says
+    assert "1 more of which nobody could tell at the end" in says
 
 
 def test_a_report_that_is_made_anew_after_a_failure_reads_what_was_found_before(

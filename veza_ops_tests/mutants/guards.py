@@ -44,6 +44,7 @@ HEARTBEAT = "cleanup/test_heartbeat.py"
 OBJECTS = "storage/test_objects.py"
 ODD = "storage/test_odd_stores.py"
 AUDITED = "audit/test_buckets.py"
+CLAIMS = "audit/test_claims.py"
 FINDINGS = "audit/test_findings.py"
 BUCKETS = "storms/test_buckets.py"
 KEPT_IN_BUCKETS = "test_evidence_in_buckets.py"
@@ -3614,7 +3615,7 @@ GUARDS = [
     Guard(
         "a row that names the top of all hides nothing",
         "audit/claims.py",
-        "range(self._depth(path) + 1, len(way) + 1)",
+        "range(self._to.depth(path) + 1, len(way) + 1)",
         "range(1, len(way) + 1)",
         f"{FINDINGS} -k names_all",
     ),
@@ -3677,9 +3678,114 @@ GUARDS = [
     Guard(
         "a file that a link leads to is not told of",
         "audit/report_ops.py",
-        '            claims.meet_links(str(row.get("path")) for row in self.rows(YET_LINKS))\n',
-        "",
+        "                claims.meet_links(met)\n",
+        "                pass\n",
         f"{FINDINGS} -k link_leads_to",
+    ),
+    Guard(
+        "a row whose place nobody knows may mean any file of its name",
+        "audit/claims.py",
+        "                self._taken_names.update(",
+        "                set().update(",
+        f"{CLAIMS} -k nobody_knows",
+    ),
+    Guard(
+        "a path that begins as its root is called may count from further up",
+        "audit/ways.py",
+        " and not any(is_below(where, each) for each in self._doubled)",
+        "",
+        f"{CLAIMS} -k nobody_knows",
+    ),
+    Guard(
+        "a row of a link to a folder means what is in there",
+        "audit/claims.py",
+        "{hash(way), *self._leads.get(hash(way), ())}",
+        "{hash(way)}",
+        f"{CLAIMS} -k link_to_a_folder",
+    ),
+    Guard(
+        "a row means what a link leads to that the walk didn't meet",
+        "audit/claims.py",
+        "            self._taken.update(way for way in map(hash, self._ways_to(target)) if way in self._ways)\n",
+        "            pass\n",
+        f"{CLAIMS} -k was_not_met",
+    ),
+    Guard(
+        "a walk through a part doesn't know all links",
+        "audit/report_ops.py",
+        "and _has_walked_all(context, walked)",
+        "",
+        f"{CLAIMS} -k walk_through_a_part",
+    ),
+    Guard(
+        "looking again doesn't know all links",
+        "audit/report_ops.py",
+        "knows_links=not recheck and ",
+        "knows_links=",
+        f"{CLAIMS} -k links_that_were_made_since",
+    ),
+    Guard(
+        "a folder that is mounted twice is one",
+        "audit/claims.py",
+        "        self._to.note_twins(real.values())\n",
+        "",
+        f"{CLAIMS} -k mounted_twice",
+    ),
+    Guard(
+        "an address with slashes behind the name is looked at whole",
+        "audit/claims.py",
+        'if is_plain(path.split("/")) and',
+        "if is_plain([names[at]]) and",
+        f"{CLAIMS} -k slashes_behind",
+    ),
+    Guard(
+        "a row of a folder means it however it ends",
+        "audit/claims.py",
+        ' and names[at] not in (".", "..")]',
+        "]",
+        f"{CLAIMS} -k however_it_ends",
+    ),
+    Guard(
+        "a row that can't be read may mean what isn't ASCII",
+        "audit/claims.py",
+        "        if self._has_unreadable and not path.isascii():\n",
+        "        if False:\n",
+        f"{CLAIMS} -k cannot_be_read",
+    ),
+    Guard(
+        "where links lead that gave no answer makes nothing sure",
+        "audit/report_ops.py",
+        '("" if claims.is_sure else _NO_ANSWER)',
+        '""',
+        f"{CLAIMS} -k gives_no_answer",
+    ),
+    Guard(
+        "a table of no playable track makes no file that of nobody",
+        "audit/table.py",
+        "            if not tracks.newest_playable(1):\n",
+        "            if False:\n",
+        f"{CLAIMS} -k without_a_playable_track",
+    ),
+    Guard(
+        "tracks that are hidden may have any file",
+        "audit/table.py",
+        "            if tracks.may_be_hidden():\n",
+        "            if False:\n",
+        f"{CLAIMS} -k row_level_security",
+    ),
+    Guard(
+        "a link is no file of nobody",
+        "audit/ops.py",
+        "if not (file.unread or file.is_link)]",
+        "if not file.unread]",
+        f"{CLAIMS} -k wherever_it_leads",
+    ),
+    Guard(
+        "a run that didn't come to its end is not looked at again",
+        "audit/ops.py",
+        "    if any(map(records.files, (YET_UNNAMED, YET_DAMAGED))):\n",
+        "    if False:\n",
+        f"{CLAIMS} -k come_to_its_end",
     ),
     Guard(
         "a list that is lost before the end is noticed",
