@@ -83,7 +83,7 @@ def report_audit(
         tracks = audited.missing or audited.unverifiable or buckets.missing or buckets.unverifiable
         is_listed = bool(tracks or walked.unnamed or buckets.unnamed.unnamed or compared.smaller)
         records = replace(lists_of(context, evidence), has_been_seen=is_listed)
-        lists = _Lists(records, storage.files(), Table(database.tracks, database.size_column), _rate(context))
+        lists = _Lists(records, storage.files(), Table(database.tracks, database.size_column), context)
         found = lists.unnamed(walked + buckets.unnamed, knows_links=not recheck and _has_walked_all(context, walked))
         both, found = lists.damaged(both, found, compared, is_whole=not recheck)
         pairs = lists.moved()
@@ -125,6 +125,12 @@ def _rate(context: dg.OpExecutionContext) -> float:
     return min(filter(None, rates), default=0.0)
 
 
+def _age_hours(context: dg.OpExecutionContext) -> float:
+    """How old the youngest file may be that is told of."""
+    steps = find_unnamed_files, audit_buckets
+    return min(float(config_of(context, step).get("min_age_hours", 24)) for step in steps)
+
+
 def _has_walked_all(context: dg.OpExecutionContext, walked: Unnamed) -> bool:
     """Whether the walk went through all that is below the root and where ``path_map`` leads to."""
     folders = config_of(context, find_unnamed_files).get("folders", ())
@@ -134,8 +140,9 @@ def _has_walked_all(context: dg.OpExecutionContext, walked: Unnamed) -> bool:
 class _Lists:
     """The lists of a run, while they are put into their last form."""
 
-    def __init__(self, records: Evidence, files: Files, table: Table, rate: float) -> None:
-        self._records, self._files, self._table, self._rate = records, files, table, rate
+    def __init__(self, records: Evidence, files: Files, table: Table, context: dg.OpExecutionContext) -> None:
+        self._records, self._files, self._table = records, files, table
+        self._rate, self._age_hours = _rate(context), _age_hours(context)
         self.unsure_since = ""
         """Why nobody can say which files no track names, if nobody can."""
         for kind in (UNNAMED, DAMAGED, MOVED):  # an earlier attempt's
@@ -156,7 +163,8 @@ class _Lists:
         `knows_links`: whether it has met all links.
         """
         claims = self._claims(knows_links=knows_links)
-        self.unsure_since = self._table.cannot_tell() or ("" if claims.is_sure else _NO_ANSWER) if found.unnamed else ""
+        if found.unnamed:
+            self.unsure_since = self._table.cannot_tell(self._age_hours) or ("" if claims.is_sure else _NO_ANSWER)
         number = size = candidates = unsure = 0
         rows, throttle = self.rows(YET_UNNAMED), Throttle(self._rate)
         again = unnamed.looked_up_again(self._files, rows, self._table.named, claims.is_taken, throttle)
@@ -189,6 +197,8 @@ class _Lists:
                 claims.meet_links(met)
             for rows in self._table.naming():
                 claims.meet(rows)
+                if not claims.is_sure:  # nor will it be; and each page may have as many folders that hang
+                    break
         return claims
 
     def damaged(self, so_far: Round, found: Unnamed, compared: Compared, *, is_whole: bool) -> tuple[Round, Unnamed]:

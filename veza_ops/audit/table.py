@@ -40,9 +40,11 @@ class Table:
         with self.database() as tracks:
             return tracks.named(file_paths)
 
-    def cannot_tell(self) -> str:
-        """Why nobody can say that no track names a file, if nobody can."""
+    def cannot_tell(self, age_hours: float) -> str:
+        """Why nobody can say that no track names a file that is so old, if nobody can."""
         with self.database() as tracks:
+            if tracks.hours_behind >= age_hours:
+                return "The database is a standby, and what it shows may be older than the files that are told of."
             if tracks.may_be_hidden():
                 return "Row-level security may hide tracks from this role, and any file may be theirs."
             if not tracks.newest_playable(1):

@@ -5,6 +5,7 @@ The table is Veza's: its types are read from the database, and nothing but ``sta
 or changed, and logs nothing.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -34,6 +35,15 @@ class Tracks(WritingTracks):
         now = self.connection.scalar(sa.select(sa.func.timezone("UTC", sa.func.now())))
         assert isinstance(now, datetime)
         return now
+
+    @property
+    def hours_behind(self) -> float:
+        """How old what a standby shows may be: since its last replay, also where nothing has changed; 0 elsewhere."""
+        lag = sa.func.extract("epoch", sa.func.clock_timestamp() - sa.func.pg_last_xact_replay_timestamp())
+        is_standby, seconds = self.connection.execute(sa.select(sa.func.pg_is_in_recovery(), lag)).one()
+        if not is_standby:
+            return 0.0
+        return math.inf if seconds is None else float(seconds) / 3600
 
     def require_room(self, message: str) -> None:
         """Raises TracksTableError when ``status_message`` is too short for `message`."""

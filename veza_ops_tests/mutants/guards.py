@@ -3760,11 +3760,25 @@ GUARDS = [
         f"{CLAIMS} -k gives_no_answer",
     ),
     Guard(
+        "once storage gives no answer as to links it is asked no more",
+        "audit/report_ops.py",
+        "                if not claims.is_sure:",
+        "                if False:",
+        f"{CLAIMS} -k gives_no_answer",
+    ),
+    Guard(
         "a table of no playable track makes no file that of nobody",
         "audit/table.py",
         "            if not tracks.newest_playable(1):\n",
         "            if False:\n",
         f"{CLAIMS} -k without_a_playable_track",
+    ),
+    Guard(
+        "a standby that may be behind makes no file that of nobody",
+        "audit/table.py",
+        "            if tracks.hours_behind >= age_hours:\n",
+        "            if False:\n",
+        "storms/test_server.py -k may_be_behind",
     ),
     Guard(
         "tracks that are hidden may have any file",

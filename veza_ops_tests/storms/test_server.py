@@ -1,5 +1,6 @@
 """Storms on the database server: locks, time-outs, cut connections, stops and starts, commits nobody hears of."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ import sqlalchemy as sa
 
 from veza_ops import steps
 from veza_ops.evidence import MARKED, REFUSED
-from veza_ops_tests.library import counts, failure
+from veza_ops.findings import TRACK_FILES
+from veza_ops_tests.library import counts, failure, run_job
 from veza_ops_tests.storms.conftest import OwnServer
 from veza_ops_tests.storms.scene import (
     AFTER_COMMIT,
@@ -135,6 +137,30 @@ def test_a_standby_is_called_one_and_nothing_is_looked_for(stoppable: Scene, own
         sign.unlink()
         own_server.start()
     stoppable.assert_no_good_track_changed()
+
+
+def test_a_standby_that_may_be_behind_makes_no_file_that_of_nobody(stoppable: Scene, own_server: OwnServer) -> None:
+    """Its replication may have broken days ago, and it doesn't have the rows of what was uploaded since."""
+    library = stoppable.library
+    file = library.write("uploaded since.flac")
+    os.utime(file, (0, 0))
+    library.engine.dispose()
+    own_server.stop("fast")
+    sign = own_server.server.pgdata / "standby.signal"
+    sign.touch()
+    own_server.start()
+    try:
+        result = run_job(library, stoppable.instance, job="audit_track_files")
+        assert result.success, failure(result)
+    finally:
+        own_server.stop("fast")
+        sign.unlink()
+        own_server.start()
+    (record,) = stoppable.instance.fetch_observations(TRACK_FILES, limit=1).records
+    assert record.asset_observation
+    told = {name: value.value for name, value in record.asset_observation.metadata.items()}
+    assert (told["unnamed"], told["unsure"]) == (0, 1)
+    assert str(told["unsure_since"]).startswith("The database is a standby")
 
 
 def test_a_commit_that_nobody_hears_of_is_not_done_twice(stoppable: Scene, own_server: OwnServer) -> None:
