@@ -31,18 +31,18 @@ _TITLE = {
     Kind.STORAGE: "veza-ops: {job} refused to trust the storage",
     Kind.ORPHANS: "veza-ops: {job} found many tracks without a file",
     Kind.STUCK: "veza-ops: tracks are stuck in processing with their file",
-    Kind.TOO_MANY: "veza-ops: {job} found too many tracks without a file, and marked none",
+    Kind.TOO_MANY: "veza-ops: {job} found too many tracks without a file",
 }
 
 _WHAT_TO_DO = {
-    Kind.FAILED: "The run page shows the step that failed and its error. The next run tries again from the start; "
-    "until one succeeds, tracks stay as they are.",
+    Kind.FAILED: "The run page shows the step that failed and its error. What the run has changed by then is whole and "
+    "written down; the next run tries again from the start, and does the rest.",
     Kind.STORAGE: "No track is marked failed until the files of known good tracks can be seen again. Check the "
     "mount and VEZA_STORAGE_ROOT on the machine that runs veza-ops. {proves} proves it again.",
     Kind.ORPHANS: "Look through the table of the run page. If uploads died, the uploader needs help; if the files are "
     "elsewhere, restore_orphan_tracks undoes the run once they are back.",
     Kind.TOO_MANY: "If the files are elsewhere, bring them back, or correct storage.root and storage.path_map, and the "
-    "next run finds them. Until then no track is marked failed.",
+    "next run finds them. Until then no run marks more tracks than max_orphans lets it.",
     Kind.STUCK: "Their uploads have come to their end, but what comes after an upload has not: see to the workers that "
     "make tracks ready. veza-ops writes nothing to such tracks.",
 }
@@ -58,6 +58,8 @@ class Trouble:
 
     kind: Kind
     says: str
+    marked_none: bool = False
+    """Of too many tracks without a file: whether no batch of them was marked before another one was refused."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def message(
         return None
     proves = "Execute, on the Checks tab of the asset tracks," if may_be_asked else f"The next run of {job}"
     what_to_do = _WHAT_TO_DO[now.kind].format(proves=proves)
-    return Message(_TITLE[now.kind].format(job=job), f"{harmless(now.says)}\n\n{what_to_do}\n\n{page}")
+    title = _TITLE[now.kind].format(job=job) + (", and marked none" if now.marked_none else "")
+    return Message(title, f"{harmless(now.says)}\n\n{what_to_do}\n\n{page}")
 
 
 _GAP = "\N{ZERO WIDTH SPACE}"

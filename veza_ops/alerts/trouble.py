@@ -8,6 +8,7 @@ import dagster as dg
 
 from veza_ops.alerts.message import Ending, Kind, Trouble
 from veza_ops.cleanup.asset import NOTHING_STUCK
+from veza_ops.cleanup.ops import mark_orphans_failed
 from veza_ops.findings import MAX_ORPHANS, PROVEN, RECHECK, REFUSED, STORAGE_PROVEN, TRACK_FILES, TRACKS
 from veza_ops.storage.proof import EVERYWHERE
 
@@ -26,7 +27,7 @@ def ending_of(instance: dg.DagsterInstance, run: dg.DagsterRun, *, max_missing: 
         if (seen := event.asset_observation_data.asset_observation).asset_key in (TRACKS, TRACK_FILES)
     ]
     is_part = any(_holds(metadata, RECHECK) for metadata in observed)
-    if _was_canceled(instance, run) if failed else is_part:
+    if was_canceled(instance, run) if failed else is_part:
         return None
     told = [
         evaluation
@@ -39,9 +40,8 @@ def ending_of(instance: dg.DagsterInstance, run: dg.DagsterRun, *, max_missing: 
     proven = _union(_areas(each.metadata, PROVEN) for each in asked) - refused
     ending = Ending(None, proven - {EVERYWHERE} if refused else proven, refused, _stuck(told))
     if failed:
-        why, was_limited = _why_failed(instance, run)
-        kind = Kind.STORAGE if bad else Kind.TOO_MANY if was_limited else Kind.FAILED
-        return replace(ending, trouble=Trouble(kind, why))
+        why = _why_failed(instance, run)
+        return replace(ending, trouble=Trouble(Kind.STORAGE, why.says) if bad else why)
     if bad:
         return replace(ending, trouble=Trouble(Kind.STORAGE, bad[-1].description or ""))
     if any(_holds(metadata, "dry_run") for metadata in observed):
@@ -70,7 +70,7 @@ def ending_of_unreadable(run: dg.DagsterRun) -> Ending | None:
     return Ending(Trouble(Kind.FAILED, says)) if run.status is dg.DagsterRunStatus.FAILURE else None
 
 
-def _was_canceled(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+def was_canceled(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether somebody ended a run before it failed: its processes may fail of just that, later."""
     ends = {dg.DagsterEventType.RUN_CANCELED, dg.DagsterEventType.RUN_FAILURE}
     first = next(iter(_events(instance, run, ends)), None)
@@ -98,8 +98,8 @@ def _count(metadata: Mapping[str, object], name: str) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
-def _why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str, bool]:
-    """The first error that is meant to be read, and whether that was its limit on orphans.
+def _why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Trouble:
+    """The first error that is meant to be read, which may be that of the limit on orphans.
 
     Of any other error only the name, since its text may hold anything.
     """
@@ -107,10 +107,20 @@ def _why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str, 
     for event in _events(instance, run, dg.DagsterEventType.STEP_FAILURE):
         data = event.step_failure_data
         if data.user_failure_data and data.user_failure_data.description:
-            return data.user_failure_data.description, MAX_ORPHANS in data.user_failure_data.metadata
+            was_limited = MAX_ORPHANS in data.user_failure_data.metadata
+            marked_none = was_limited and not _others_mark(instance, run, event.step_key)
+            return Trouble(
+                Kind.TOO_MANY if was_limited else Kind.FAILED, data.user_failure_data.description, marked_none
+            )
         if data.error:
             why = f"The step {event.step_key} failed with {data.error.cls_name}."
-    return why, False
+    return Trouble(Kind.FAILED, why)
+
+
+def _others_mark(instance: dg.DagsterInstance, run: dg.DagsterRun, refused: str | None) -> bool:
+    """Whether a step other than the one that was `refused` has begun to mark tracks."""
+    began = {event.step_key or "" for event in _events(instance, run, dg.DagsterEventType.STEP_START)}
+    return any(key.partition("[")[0] == mark_orphans_failed.name for key in began - {refused})
 
 
 def _events(

@@ -1,10 +1,13 @@
 """Who is told what, by real runs in a Dagster home, and a real channel: a web server that writes down what it gets."""
 
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from veza_ops.cleanup.limit import shared_out
+from veza_ops.cleanup.rules import StaleBatch
 from veza_ops.definitions import defs
 from veza_ops.findings import TRACKS
 from veza_ops.resources import Alerts
@@ -46,6 +49,7 @@ def test_a_message_says_what_happened_what_to_do_and_where_to_look(
     (message,) = channel.messages
     assert readable(message["message"]).startswith("There is no table public.nowhere in this database")
     assert "The run page shows the step that failed" in message["message"]
+    assert "What the run has changed by then is whole and written down" in message["message"]
     assert message["message"].endswith(f"http://dagster.example/runs/{run.run_id}")
     assert message["type"] == "failure"
 
@@ -130,6 +134,37 @@ def test_too_many_orphans_for_a_run_are_told_of_once_and_what_to_do(
     assert says.startswith("The files of 3 tracks are missing")
     assert "launch the job once with a higher max_orphans" in says
     assert "bring them back, or correct storage.root" in says
+
+
+@pytest.mark.parametrize(("counted", "marked"), [(3, 0), (1, 2)])
+def test_it_is_told_that_none_was_marked_only_where_no_other_batch_may_have_been(
+    library: Library,
+    instance: dg.DagsterInstance,
+    channel: Receiver,
+    watch: Watch,
+    monkeypatch: pytest.MonkeyPatch,
+    counted: int,
+    marked: int,
+) -> None:
+    """Of two batches of two tracks; the files of some go missing only after they were counted."""
+    library.add("uploads/kept.flac", status="ready", content=b"music")
+    files = [library.write(f"uploads/{number}.flac") for number in range(4)]
+    tracks = [library.add(file_path=f"uploads/{number}.flac") for number in range(4)]
+    for file in files[:counted]:
+        file.unlink()
+
+    def take_away(*arguments: Any) -> list[StaleBatch]:
+        batches = list(shared_out(*arguments))
+        for file in files:
+            file.unlink(missing_ok=True)
+        return batches
+
+    monkeypatch.setattr("veza_ops.cleanup.ops.shared_out", take_away)
+    run_job(library, instance, ops={"mark_orphans_failed": {"max_orphans": 2}, "find_stale_tracks": {"batch_size": 2}})
+    watch.look(channel.url)
+    assert sum(library.status(track) == "failed" for track in tracks) == marked
+    title = "veza-ops: cleanup_orphan_tracks found too many tracks without a file"
+    assert channel.titles == [title if marked else f"{title}, and marked none"]
 
 
 def test_tracks_that_are_stuck_with_their_file_are_told_of_once_whatever_else_there_is_to_tell(

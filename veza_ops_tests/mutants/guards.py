@@ -2212,7 +2212,7 @@ GUARDS = [
     Guard(
         "a run that somebody ended isn't told of as one that failed",
         "alerts/trouble.py",
-        "    if _was_canceled(instance, run) if failed else is_part:\n",
+        "    if was_canceled(instance, run) if failed else is_part:\n",
         "    if False if failed else is_part:\n",
         f"{WATCH} -k somebody_ended",
     ),
@@ -3431,8 +3431,8 @@ GUARDS = [
     Guard(
         "too many orphans are no ordinary failure",
         "alerts/trouble.py",
-        " if bad else Kind.TOO_MANY if was_limited else",
-        " if bad else",
+        "Kind.TOO_MANY if was_limited else",
+        "Kind.FAILED if was_limited else",
         f"{ALERTS} -k 'too_many'",
     ),
     # -- what an audit tells of can be acted on
