@@ -146,9 +146,9 @@ def told_by_ours(
 
 
 def observed_by_ours(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, here: Location, *, at_once: int = _PAGE
+    instance: dg.DagsterInstance, asset: dg.AssetKey | dg.AssetRecordsFilter, here: Location, *, at_once: int = _PAGE
 ) -> Iterator[Observed]:
-    """The same, with the run and the time.
+    """The same, with the run and the time; of an asset, or of those records of it that are wanted.
 
     Others may observe it too: the neighbours' runs, and anybody by hand.
     """

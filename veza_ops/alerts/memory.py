@@ -34,7 +34,7 @@ class Memory:
     tried: int | None = None
     """The event whose run couldn't be read, the first time."""
     summed: int | None = None
-    """When the last summary was made, in seconds since the epoch."""
+    """When the last summary was made, in seconds since the epoch; on the first day, what stands for that."""
 
     @classmethod
     def read(cls, cursor: str) -> Self:

@@ -14,6 +14,7 @@ from veza_ops.alerts.channels import send
 from veza_ops.alerts.memory import SAME_STORAGE, STUCK_TRACKS, Memory
 from veza_ops.alerts.message import Ending, Kind, Message, Trouble, message
 from veza_ops.alerts.trouble import ending_of, ending_of_unreadable
+from veza_ops.bounds import within
 from veza_ops.resources import Alerts
 from veza_ops.runs import CHECKS_JOB, Location, is_ours
 
@@ -64,7 +65,7 @@ def alert_on_trouble(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.
         # What was told so far stays told.
         look.said.append(f"The rest comes with the next look, since this one ended with {type(error).__name__}.")
     if alerts.digest:
-        look.sum_up(here, datetime.now(UTC))
+        look.sum_up(here, datetime.now(UTC).replace(microsecond=0), until)
     reason = " ".join(look.said) or f"Nothing new to tell. Known trouble: {', '.join(look.memory.told) or 'none'}."
     return dg.SensorResult(cursor=str(look.memory), skip_reason=dg.SkipReason(" ".join((reason, *alerts.wrong))))
 
@@ -124,15 +125,25 @@ class _Look:
         self.memory = after
         return True
 
-    def sum_up(self, here: Location, now: datetime) -> None:
-        """Tell of the day, if that is due. What goes wrong is tried again with the next look."""
+    def sum_up(self, here: Location, now: datetime, until: float) -> None:
+        """Tell of the day before `now`, if that is due. What goes wrong is tried again with the next look.
+
+        So is what isn't read by `until`: a look must be over in time.
+        """
         if not digest.is_due(self.memory.summed, now):
             return
-        begin = digest.since(self.memory.summed, now)
+        left = until - time.monotonic()
+        if left <= 0:
+            self.said.append("The summary comes with the next look.")
+            return
+        instance, begin = self.context.instance, digest.since(self.memory.summed, now)
         try:
-            day = digest.day_of(self.context.instance, here, begin)
+            day = within(left, lambda: digest.day_of(instance, here, begin, now))
         except Exception as error:  # noqa: BLE001 - as above
             self.said.append(f"The summary couldn't be made ({type(error).__name__}); the next look tries again.")
+            return
+        if day.none_ended and digest.is_first_day(self.memory.summed, now):
+            self.memory = replace(self.memory, summed=digest.first_day(now))
             return
         news = digest.summary(day, begin, now, self.alerts.page_of(day.run_id) if day.run_id else "")
         if news is None or self._has_sent(news):

@@ -1,6 +1,7 @@
 """The morning summary: one message a day that says what happened and what to do, and none where nothing did."""
 
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Any
 
 import dagster as dg
@@ -9,15 +10,12 @@ import pytest
 from veza_ops.alerts import digest, sensor
 from veza_ops.alerts.digest import Day, is_due, since, summary
 from veza_ops.alerts.memory import Memory
-from veza_ops.alerts.sensor import alert_on_trouble
-from veza_ops.definitions import build_defs, defs
-from veza_ops.resources import Alerts
-from veza_ops_tests.alerts.conftest import Watch
+from veza_ops.definitions import build_defs
+from veza_ops_tests.alerts.conftest import TODAY, Mornings, Watch
 from veza_ops_tests.alerts.test_alerts import readable
 from veza_ops_tests.library import Library, run_job
 from veza_ops_tests.receiver import Receiver
 
-TODAY = datetime.now(UTC).replace(hour=12)
 BEGIN = datetime(2026, 11, 27, 6, 0, tzinfo=UTC)
 NOW = datetime(2026, 11, 28, 6, 0, 30, tzinfo=UTC)
 
@@ -33,6 +31,8 @@ NOW = datetime(2026, 11, 28, 6, 0, 30, tzinfo=UTC)
         (NOW, NOW + timedelta(hours=23), False),
         (NOW, NOW + timedelta(hours=24), True),
         (NOW - timedelta(minutes=1), NOW, True),
+        (NOW, NOW, False),
+        (NOW + timedelta(days=400), NOW, True),
     ],
 )
 def test_it_is_due_once_a_day_from_six_on(last: datetime | None, now: datetime, *, due: bool) -> None:
@@ -43,6 +43,10 @@ def test_it_tells_of_the_time_since_the_last_one_and_of_a_week_at_most() -> None
     assert since(None, NOW) == NOW - timedelta(days=1)
     assert since(int(BEGIN.timestamp()), NOW) == BEGIN
     assert since(0, NOW) == NOW - timedelta(days=7)
+
+
+def test_one_that_was_made_in_the_future_is_none_since_a_clock_was_wrong() -> None:
+    assert since(int((NOW + timedelta(seconds=1)).timestamp()), NOW) == NOW - timedelta(days=1)
 
 
 WHOLE = Day(
@@ -71,7 +75,7 @@ def test_it_says_what_happened_what_there_is_and_what_to_do_next() -> None:
         "Changed by others before that: 2 tracks.\n"
         "Refused by the database: 1 track.\n"
         "Left alone, since nobody could look: 5 tracks.\n"
-        "In processing with their file: 1 growing, 2 waiting, 1 empty; stuck: 3, the oldest is 53 h old.\n"
+        "In processing with their file: 1 growing, 2 waiting, 1 empty (the oldest is 53 h old); stuck: 3.\n"
         "Storage: storage proven: the files of 20 of the 20 newest playable tracks are there\n"
         "The audit found 3 playable tracks without their file, 7 files that no track names.\n"
         "\n"
@@ -100,39 +104,13 @@ def test_on_a_day_on_which_nothing_happened_there_is_none_and_a_day_of_ghosts_al
     "happened",
     [
         {"cleanups": 0},
-        *({name: 1} for name in ("failed", "marked", "refused", "unverifiable", "stuck")),
-        *({"areas": ("a",)}, {"audit": {"missing": 1}}),
+        *({name: 1} for name in ("failed", "marked", "raced", "refused", "unverifiable", "stuck")),
+        *({"areas": ("a",)}, {"audit": {"missing": 1}}, {"audit": None}, {"cleanups": None}),
     ],
     ids=str,
 )
 def test_whatever_happened_is_told(happened: dict[str, Any]) -> None:
     assert summary(Day(**{"cleanups": 24, **happened}), BEGIN, NOW, "") is not None
-
-
-class Mornings:
-    """The sensor, with summaries, at one time of a day or another."""
-
-    def __init__(self, instance: dg.DagsterInstance, urls: str, patch: pytest.MonkeyPatch) -> None:
-        self.instance, self.urls, self.patch = instance, urls, patch
-        self.cursor: str | None = None
-
-    def look(self, now: datetime) -> str:
-        class Clock(datetime):
-            @classmethod
-            def now(cls, tz: Any = None) -> Any:  # noqa: ARG003 - the real one's
-                return now
-
-        self.patch.setattr(sensor, "datetime", Clock)
-        context = dg.build_sensor_context(self.instance, cursor=self.cursor, definitions=defs)
-        result = alert_on_trouble(context, alerts=Alerts(urls=self.urls, digest=True))
-        assert isinstance(result, dg.SensorResult)
-        self.cursor = result.cursor
-        return str(result.skip_reason.skip_message if isinstance(result.skip_reason, dg.SkipReason) else "")
-
-
-@pytest.fixture
-def mornings(instance: dg.DagsterInstance, channel: Receiver, monkeypatch: pytest.MonkeyPatch) -> Mornings:
-    return Mornings(instance, channel.url, monkeypatch)
 
 
 def test_one_message_a_day_tells_of_the_real_runs_since(
@@ -156,7 +134,8 @@ def test_one_message_a_day_tells_of_the_real_runs_since(
     for line in (
         ": 2 cleanups; 1 runs of veza-ops failed.",
         "Marked failed, since their file never came: 3 tracks.",
-        "In processing with their file: 1 waiting; stuck: 1, the oldest is 30 h old.",
+        "Only looked: 1 dry run.",
+        "In processing with their file: 1 waiting (the oldest is 30 h old); stuck: 1.",
         "Left alone, since nobody could look: 1 track.",
         f"See whether all disks and buckets are there: {library.root}/away were left alone.",
     ):
@@ -183,6 +162,36 @@ def test_a_summary_that_nobody_took_is_told_with_the_next_look(
     channel.status = 500
     assert mornings.look(TODAY).startswith("Nobody could be told of the day; the next look tries again.")
     channel.status = 200
+    mornings.look(TODAY + timedelta(minutes=1))
+    assert len(channel.titles) == 1
+
+
+def test_no_summary_is_begun_when_the_look_is_over(
+    library: Library,
+    instance: dg.DagsterInstance,
+    channel: Receiver,
+    mornings: Mornings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library.add_ghost()
+    run_job(library, instance)
+    with monkeypatch.context() as patched:
+        patched.setattr(sensor, "LOOK_SECONDS", 0)
+        assert mornings.look(TODAY).endswith("The summary comes with the next look.")
+    assert channel.titles == []
+    mornings.look(TODAY + timedelta(minutes=1))
+    assert len(channel.titles) == 1
+
+
+def test_a_day_that_takes_too_long_to_be_read_is_left_to_the_next_look(
+    mornings: Mornings, channel: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(sensor, "LOOK_SECONDS", 0.5)
+        patched.setattr(digest, "day_of", lambda *_: answered.wait(5))
+        assert "The summary couldn't be made (TimeoutError); the next look tries again." in mornings.look(TODAY)
+    answered.set()
     mornings.look(TODAY + timedelta(minutes=1))
     assert len(channel.titles) == 1
 

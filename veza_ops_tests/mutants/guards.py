@@ -40,6 +40,8 @@ ALERTS = "alerts/test_alerts.py"
 WATCH = "alerts/test_looks.py"
 WHERE = "alerts/test_areas.py"
 CHANNELS = "alerts/test_channels.py"
+DIGEST = "alerts/test_digest.py"
+DAYS = "alerts/test_days.py"
 HEARTBEAT = "cleanup/test_heartbeat.py"
 OBJECTS = "storage/test_objects.py"
 ODD = "storage/test_odd_stores.py"
@@ -2411,6 +2413,174 @@ GUARDS = [
         "_PLAIN_HOST.fullmatch(address.netloc)",
         "address.netloc",
         f"{ALERTS} -k plain_web",
+    ),
+    Guard(
+        "none is said to be marked only where no other batch may have been",
+        "alerts/trouble.py",
+        " and not _others_mark(instance, run, event.step_key)\n",
+        "\n",
+        f"{ALERTS} -k only_where",
+    ),
+    Guard(
+        "a batch that was refused is none that may have been marked",
+        "alerts/trouble.py",
+        "for key in began - {refused})",
+        "for key in began)",
+        f"{ALERTS} -k too_many",
+    ),
+    Guard(
+        "a run failed when it ended, not when it was changed",
+        "alerts/digest.py",
+        "            if record.end_time is not None and begin.timestamp() <= record.end_time < now.timestamp():\n",
+        "            if True:\n",
+        f"{DAYS} -k new_tag",
+    ),
+    Guard(
+        "the first moment of a day belongs to its failures",
+        "alerts/digest.py",
+        "begin - timedelta(seconds=1), None",
+        "begin, None",
+        f"{DAYS} -k one_day_only",
+    ),
+    Guard(
+        "a run that somebody ended is counted as none that failed",
+        "alerts/digest.py",
+        "    return sum(not _was_ended(instance, run) for run in runs)\n",
+        "    return sum(1 for _ in runs)\n",
+        f"{DAYS} -k somebody_ended",
+    ),
+    Guard(
+        "a failed run that can't be read keeps no summary back",
+        "alerts/digest.py",
+        "    except Exception:  # noqa: BLE001 - what such errors are",
+        "    except KeyError:  # what such errors are",
+        f"{DAYS} -k nobody_can_tell",
+    ),
+    Guard(
+        "failed runs are counted behind a page of the neighbours'",
+        "alerts/digest.py",
+        "        cursor = page[-1].dagster_run.run_id\n",
+        "        return\n",
+        f"{DAYS} -k behind_any",
+    ),
+    Guard(
+        "what was told belongs to one day only",
+        "alerts/digest.py",
+        "    return [each for each in told if begin.timestamp() <= each.timestamp < now.timestamp()]\n",
+        "    return told\n",
+        f"{DAYS} -k one_day_only",
+    ),
+    Guard(
+        "a summary begins where the last one ended",
+        "alerts/sensor.py",
+        "datetime.now(UTC).replace(microsecond=0)",
+        "datetime.now(UTC)",
+        f"{DAYS} -k in_the_second",
+    ),
+    Guard(
+        "a summary of the future is none",
+        "alerts/digest.py",
+        "    return None if last is None or last > now.timestamp() else last\n",
+        "    return last\n",
+        f"{DIGEST} -k 'six_on or future'",
+    ),
+    Guard(
+        "a deployment on trial needs no schedule that is on",
+        "alerts/digest.py",
+        "self.cleanups == 0 and not self.dry_runs",
+        "self.cleanups == 0",
+        f"{DAYS} -k 'dry_runs or on_trial'",
+    ),
+    Guard(
+        "a dry run is counted as no cleanup",
+        "alerts/digest.py",
+        '    cleanups = [each for each in ended if not each.told.get("dry_run")]\n',
+        "    cleanups = ended\n",
+        f"{DAYS} -k dry_runs",
+    ),
+    Guard(
+        "what a cleanup tells that failed is counted as none",
+        "alerts/digest.py",
+        ' if type(each.told.get("marked_failed")) is int]\n',
+        "]\n",
+        f"{DAYS} -k no_cleanup_that_ended",
+    ),
+    Guard(
+        "tracks that others changed are news",
+        "alerts/digest.py",
+        "self.marked, self.raced, self.refused,",
+        "self.marked, self.refused,",
+        f"{DIGEST} -k whatever",
+    ),
+    Guard(
+        "an age that nobody knows is none",
+        "alerts/digest.py",
+        " and math.isfinite(value) else None\n",
+        " else None\n",
+        f"{DAYS} -k an_age",
+    ),
+    Guard(
+        "an age that isn't there isn't told",
+        "alerts/digest.py",
+        '    oldest = "" if day.oldest_hours is None else f" (the oldest is {day.oldest_hours:.0f} h old)"\n',
+        '    oldest = f" (the oldest is {day.oldest_hours or 0:.0f} h old)"\n',
+        f"{DAYS} -k an_age",
+    ),
+    Guard(
+        "no summary is begun when a look is over",
+        "alerts/sensor.py",
+        "        if left <= 0:\n",
+        "        if False:\n",
+        f"{DIGEST} -k look_is_over",
+    ),
+    Guard(
+        "a day that takes too long to be read is given up",
+        "alerts/sensor.py",
+        "within(left, lambda: digest.day_of(instance, here, begin, now))",
+        "digest.day_of(instance, here, begin, now)",
+        f"{DIGEST} -k too_long",
+    ),
+    Guard(
+        "what can't be read keeps no summary back",
+        "alerts/digest.py",
+        "    except _UNREADABLE:\n",
+        "    except KeyError:\n",
+        f"{DAYS} -k nothing_can_be_read",
+    ),
+    Guard(
+        "what lacks a part can't be read",
+        "alerts/digest.py",
+        "LookupError, TypeError, ValueError)",
+        "LookupError, ValueError)",
+        f"{DAYS} -k nothing_can_be_read",
+    ),
+    Guard(
+        "what can't be read is told",
+        "alerts/digest.py",
+        "self.none_ended or self.is_unread or any(numbers)",
+        "self.none_ended or any(numbers)",
+        f"{DIGEST} -k whatever",
+    ),
+    Guard(
+        "what can't be read isn't looked at again",
+        "alerts/digest.py",
+        "after_timestamp=begin.timestamp() - 1, ",
+        "",
+        f"{DAYS} -k nothing_can_be_read",
+    ),
+    Guard(
+        "on the first day nothing is missed",
+        "alerts/sensor.py",
+        "        if day.none_ended and digest.is_first_day(self.memory.summed, now):\n",
+        "        if False:\n",
+        f"{DAYS} -k first_day",
+    ),
+    Guard(
+        "the first day comes to an end",
+        "alerts/sensor.py",
+        "            self.memory = replace(self.memory, summed=digest.first_day(now))\n            return\n",
+        "            return\n",
+        f"{DAYS} -k second_day",
     ),
     # -- neighbours in one instance
     Guard(
