@@ -25,13 +25,13 @@ _UNREADABLE = (CheckError, DeserializationError, LookupError, TypeError, ValueEr
 """What Dagster raises of an event that is damaged or of another version, but not where its storage is away."""
 
 
-def is_due(last: int | None, now: datetime) -> bool:
+def is_due(last: float | None, now: datetime) -> bool:
     """Whether there is to be a summary `now`; the `last` one was made then, in seconds since the epoch."""
     made = _made(last, now)
     return now >= _morning(now) and (made is None or made < _morning(now).timestamp())
 
 
-def since(last: int | None, now: datetime) -> datetime:
+def since(last: float | None, now: datetime) -> datetime:
     """From when on the summary tells."""
     made = _made(last, now)
     begin = now - timedelta(days=1) if made is None else datetime.fromtimestamp(made, UTC)
@@ -46,7 +46,7 @@ def first_day(now: datetime) -> int:
     return int(_morning(now).timestamp()) - 1
 
 
-def is_first_day(last: int | None, now: datetime) -> bool:
+def is_first_day(last: float | None, now: datetime) -> bool:
     """Whether there was no summary before today's."""
     return _made(last, now) in (None, first_day(now))
 
@@ -55,7 +55,7 @@ def _morning(now: datetime) -> datetime:
     return now.replace(hour=HOUR, minute=0, second=0, microsecond=0)
 
 
-def _made(last: int | None, now: datetime) -> int | None:
+def _made(last: float | None, now: datetime) -> float | None:
     """When the last summary was made. None was in the future: a clock was wrong."""
     return None if last is None or last > now.timestamp() else last
 

@@ -1,6 +1,7 @@
 """What the alerts remember from one look to the next: how far they came, and of which trouble people know."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -33,7 +34,7 @@ class Memory:
     """The areas that weren't proven again since a job refused them: till they are, nobody is told that all is well."""
     tried: int | None = None
     """The event whose run couldn't be read, the first time."""
-    summed: int | None = None
+    summed: float | None = None
     """When the last summary was made, in seconds since the epoch; on the first day, what stands for that."""
 
     @classmethod
@@ -48,9 +49,10 @@ class Memory:
             areas = {job: frozenset(names) for job, names in unproven.items() if isinstance(names, list)}
         except (TypeError, AttributeError, RecursionError) as error:
             raise ValueError(str(error)) from None
-        are_events = all(each is None or (type(each) is int and each >= 0) for each in (upto, tried, summed))
+        are_events = all(each is None or (type(each) is int and each >= 0) for each in (upto, tried))
+        is_time = summed is None or (type(summed) in (int, float) and 0 <= summed < math.inf)
         are_names = all(isinstance(each, str) for each in (*areas, *chain.from_iterable(areas.values())))
-        if not are_events or not are_names or len(areas) < len(unproven):
+        if not are_events or not is_time or not are_names or len(areas) < len(unproven):
             raise ValueError("events, jobs and areas are expected")
         return cls(upto, kinds, areas, tried, summed)
 

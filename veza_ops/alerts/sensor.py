@@ -65,7 +65,7 @@ def alert_on_trouble(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.
         # What was told so far stays told.
         look.said.append(f"The rest comes with the next look, since this one ended with {type(error).__name__}.")
     if alerts.digest:
-        look.sum_up(here, datetime.now(UTC).replace(microsecond=0), until)
+        look.sum_up(here, datetime.now(UTC), until)
     reason = " ".join(look.said) or f"Nothing new to tell. Known trouble: {', '.join(look.memory.told) or 'none'}."
     return dg.SensorResult(cursor=str(look.memory), skip_reason=dg.SkipReason(" ".join((reason, *alerts.wrong))))
 
@@ -147,7 +147,7 @@ class _Look:
             return
         news = digest.summary(day, begin, now, self.alerts.page_of(day.run_id) if day.run_id else "")
         if news is None or self._has_sent(news):
-            self.memory = replace(self.memory, summed=int(now.timestamp()))
+            self.memory = replace(self.memory, summed=now.timestamp())
         else:
             self.said.append("Nobody could be told of the day; the next look tries again.")
 

@@ -2333,7 +2333,7 @@ GUARDS = [
     Guard(
         "what a cursor says is checked",
         "alerts/memory.py",
-        "        if not are_events or not are_names or len(areas) < len(unproven):\n",
+        "        if not are_events or not is_time or not are_names or len(areas) < len(unproven):\n",
         "        if not are_events:\n",
         f"{WATCH} -k understood",
     ),
@@ -2473,8 +2473,8 @@ GUARDS = [
     Guard(
         "a summary begins where the last one ended",
         "alerts/sensor.py",
-        "datetime.now(UTC).replace(microsecond=0)",
-        "datetime.now(UTC)",
+        "summed=now.timestamp())",
+        "summed=int(now.timestamp()))",
         f"{DAYS} -k in_the_second",
     ),
     Guard(
