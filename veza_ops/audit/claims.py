@@ -6,84 +6,90 @@ nobody knows here, such as an address, or a path of an older machine, may mean a
 hashes, so that a million files take little room.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
-from veza_ops.audit.ways import Ways
+from veza_ops.audit.ways import Way, Ways, readings
 from veza_ops.storage.files import Files
-from veza_ops.storage.likeness import fold_plain, is_plain, is_utf8, readings_of
+from veza_ops.storage.likeness import fold_plain, is_plain, is_utf8
+from veza_ops.storage.look import S3
 from veza_ops.tracks.row import Track
 
+_COMMON = 10
+"""A name that more rows than this have says nothing by itself: the folder has to be the same, too."""
 
-@dataclass
+
 class Claims:
     """Files that no row was found to name, until a row turns out that may mean them."""
 
-    files: Files
-    knows_links: bool = True
-    """Whether all links below the tops will be met; else each row's own path is looked at for one."""
-    _real: dict[str, str] = field(default_factory=dict)
-    """Where the folders of the files are, all links followed."""
-    _ways: set[int] = field(default_factory=set)
-    _whole: set[int] = field(default_factory=set)
-    """Those of the files themselves, and not of the folders that they are in."""
-    _last: set[str] = field(default_factory=set)
-    """The last names of these."""
-    _beside: set[int] = field(default_factory=set)
-    """The folders of files whose names aren't UTF-8: any name there that isn't ASCII may mean one."""
-    _leads: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
-    """Where links of folders lead: a row that names one means all that is in there."""
-    _taken: set[int] = field(default_factory=set)
-    _taken_beside: set[int] = field(default_factory=set)
-    _taken_names: set[str] = field(default_factory=set)
-    """The last names of rows whose place nobody knows."""
-    _has_unreadable: bool = False
-    """Whether the path of a row can't be read as text."""
+    def __init__(self, files: Files, *, knows_links: bool = True) -> None:
+        """`knows_links`: whether all links below the tops will be met; else each row's own path is asked for one."""
+        self._files = files
+        self._to = Ways(files)
+        self._knows_links = knows_links
+        self._ways: set[int] = set()
+        self._whole: set[int] = set()
+        """Those of the files themselves, and not of the folders that they are in."""
+        self._last: set[str] = set()
+        """The last names of these."""
+        self._taken: set[int] = set()
+        self._taken_tails: set[Way] = set()
+        """How rows end whose place nobody knows: the last two names, or the only one."""
+        self._taken_names: set[str] = set()
+        self._rows: Counter[str] = Counter()
+        """How many rows have some last name."""
+        self._has_odd = self._has_unreadable = False
+        """Whether a row's path isn't ASCII, or can't be read as text."""
 
     @property
     def is_sure(self) -> bool:
         """Whether storage has answered all that was asked: else any file may be meant."""
         return not self._to.unanswered
 
-    @cached_property
-    def _to(self) -> Ways:
-        return Ways(self.files)
+    @property
+    def asked(self) -> int:
+        """How often storage was asked so far."""
+        return self._to.asked
 
-    def add(self, paths: Sequence[str]) -> None:
+    def add(self, paths: Iterable[str]) -> None:
         """Take up files, by their paths as this machine sees them."""
-        real = self._to.real(paths)
-        self._real |= real
-        self._to.note_twins(real.values())
         for path in paths:
-            for way in self._to.of(path, real):
-                for end in range(self._to.depth(path) + 1, len(way) + 1):  # a row may mean a folder, and all in it
-                    self._ways.add(hash(way[:end]))
-                    self._last.add(way[end - 1])
+            if path.startswith(S3):
+                self._to.see_bucket(path)
+            for way in self._to.of_file(path):
+                self._note(way)
                 self._whole.add(hash(way))
-                if not is_utf8(path):
-                    self._beside.add(hash(way[:-1]))
 
-    def meet_links(self, paths: Sequence[str]) -> None:
+    def _note(self, way: Way) -> None:
+        """Let rows be compared with a file, or the link of a folder, and with the folders that it is in."""
+        for end in range(self._to.depth(way) + 1, len(way) + 1):
+            self._ways.add(hash(way[:end]))
+            self._last.add(way[end - 1])
+
+    def meet_links(self, paths: Iterable[str]) -> None:
         """Take note of where some links lead: whoever names a link means what it leads to.
 
-        A file is taken for it; a folder once a row names the link. To be told before the rows. Those that name a way
-        through the link of a folder are met where that leads.
+        A file is taken for it; what is in a folder, once a row names that by the link. To be told before the rows.
         """
-        real = self._to.real(paths)
-        for link, target in self._to.targets(paths).items():
-            for way in map(hash, self._ways_to(target)):
-                if way in self._whole:
-                    self._taken.add(way)
-                elif way in self._ways:
-                    self._note_lead(link, way, real)
+        for link, (target, is_folder) in self._to.targets(paths).items():
+            place = self._here(target)
+            whole = self._whole.intersection(map(hash, self._to.of_file(place)))
+            self._taken |= whole
+            if whole:
+                continue
+            if self._to.is_known(place) or self._to.is_top(place):
+                for way in self._to.add_link(link, place) if is_folder is not False else ():
+                    self._note(way)
+            elif is_folder:
+                self._knows_links = False  # there may be others in there that lead back
+            elif is_folder is None:
+                self._claim_by_name(target)
 
-    def _note_lead(self, link: str, target: int, real: Mapping[str, str]) -> None:
-        for way in self._to.of(link, real):
-            self._leads[hash(way)].add(target)
-            self._ways.add(hash(way))
-            self._last.add(way[-1])
+    def _here(self, target: str) -> str:
+        """Where a link leads, also if that is written as another machine sees it."""
+        where = target if self._to.is_known(target) else self._files.layout.resolve(target)
+        return where if isinstance(where, str) else target
 
     def meet(self, rows: Iterable[Track]) -> None:
         """Take note of which files some rows may mean."""
@@ -91,15 +97,32 @@ class Claims:
         for track in rows:
             met.extend(filter(None, [(track.file_path or "").rstrip("/")]))
             self._has_unreadable |= track.file_path is None
-        places = []
+        self._has_odd |= not all(path.isascii() and "%" not in path for path in met)
         for path in self._of_some_name(met):
-            if self._to.is_known(where := self._place(path)):
-                places.append(where)
+            where = self._files.layout.resolve(path)
+            self._rows.update(self._last.intersection(way[-1] for way in readings(path)))
+            if isinstance(where, str) and self._to.is_known(where):
+                self._claim(where)
             else:
-                self._taken_names.update(way[-1] for way in readings_of(path) if way[-1] in self._last)
-        self._take(places)
-        for target in self._to.targets(self._own(met)).values():
-            self._taken.update(way for way in map(hash, self._ways_to(target)) if way in self._ways)
+                self._claim_by_name(path)
+        for led in self._to.targets(self._own(met)).values():
+            self._claim(self._here(led.target))
+
+    def _claim(self, where: str) -> None:
+        """What is at a place is meant, and what links there lead to."""
+        exact, cut = self._to.of_place(where)
+        found = (hash(way) for way in exact)
+        self._taken.update(way for way in found if way in self._ways)
+        # What stands before a question mark in the middle of a way is the folder of many more.
+        self._taken.update(way for way in map(hash, cut) if way in self._whole)
+
+    def _claim_by_name(self, path: str) -> None:
+        """Any file that is called so is meant."""
+        for way in readings(path):
+            names = (way[2:] if way[0].endswith(":") else ()) or way  # without scheme and host
+            if names[-1] in self._last:
+                self._taken_names.add(names[-1])
+                self._taken_tails.add(names[-2:])
 
     def _of_some_name(self, paths: Sequence[str]) -> Iterator[str]:
         """Those of the paths of rows whose last name may be that of a file, or of a folder that one is in."""
@@ -109,38 +132,37 @@ class Claims:
         return (path for at, path in enumerate(paths) if at not in folded or folded[at] in self._last)
 
     def _own(self, paths: Sequence[str]) -> list[str]:
-        """Where rows have their files, as far as something there may be a link that wasn't met."""
-        if not self.knows_links:
-            return [where for path in paths if (where := self._place(path)).startswith("/")]
-        layout = self.files.layout
+        """The places of rows where something may be a link that wasn't met: where all were, those elsewhere."""
+        layout = self._files.layout
         here = tuple(f"{each.rstrip('/')}/" for each in (layout.top, *layout.targets) if each)
-        return [path for path in paths if path.startswith("/") and not path.startswith(here)]
+        dotted = [layout.as_written(path) for path in paths if "/../" in path]  # the system goes through links first
+        if self._knows_links:
+            paths = [path for path in paths if path.startswith("/") and not path.startswith(here)]
+        where = map(layout.resolve, paths)
+        return [each for each in (*dotted, *where) if isinstance(each, str) and each.startswith("/")]
 
-    def _place(self, file_path: str) -> str:
-        """Where a row's file is, as this machine sees it; empty where nobody can tell."""
-        where = self.files.layout.resolve(file_path)
-        return where if isinstance(where, str) else ""
-
-    def _ways_to(self, path: str) -> list[tuple[str, ...]]:
-        """The ways of a path that is real as it stands."""
-        return self._to.of(path, {})
-
-    def _take(self, places: Sequence[str]) -> None:
-        real = self._to.real(places)
-        for place in places:
-            for way in self._to.of(place, real):
-                if hash(way) in self._ways:
-                    self._taken |= {hash(way), *self._leads.get(hash(way), ())}
-                if not place.isascii() and hash(way[:-1]) in self._beside:
-                    self._taken_beside.add(hash(way[:-1]))
+    def settle(self) -> None:
+        """All rows were met: what links in the folders lead to that are meant is meant as well."""
+        for _ in range(_COMMON):
+            behind = {hash(way) for way in self._to.behind(lambda folder: hash(folder) in self._taken)}
+            if behind <= self._taken:
+                return
+            self._taken |= behind
 
     def is_taken(self, path: str) -> bool:
         """Whether a row may mean this file, or a folder that it is in."""
-        if self._has_unreadable and not path.isascii():
+        if (self._has_unreadable and not path.isascii()) or (self._has_odd and not is_utf8(path)):
             return True
-        ways, depth = self._to.of(path, self._real), self._to.depth(path)
-        if not is_utf8(path) and any(hash(way[:-1]) in self._taken_beside for way in ways):
+        return any(self._is_meant(way) or self._is_called_so(way) for way in self._to.of_file(path))
+
+    def _is_meant(self, way: Way) -> bool:
+        return any(hash(way[:end]) in self._taken for end in range(1, len(way) + 1))
+
+    def _is_called_so(self, way: Way) -> bool:
+        """Whether a row whose place nobody knows may mean the file, or, by two names, a folder that it is in."""
+        inside = way[self._to.depth(way) :]
+        is_told_apart = len(inside) > 1 and self._rows[inside[-1]] > _COMMON
+        if inside[-1] in self._taken_names and not is_told_apart:
             return True
-        if any(not self._taken_names.isdisjoint(way[depth:]) for way in ways):
-            return True
-        return any(hash(way[:end]) in self._taken for way in ways for end in range(1, len(way) + 1))
+        tails = chain([inside[-2:]], (inside[end - 2 : end] for end in range(2, len(inside))))
+        return not self._taken_tails.isdisjoint(tails)

@@ -1,8 +1,9 @@
 """The last step of the audit: what was found is looked up again, put together, and told."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -134,7 +135,8 @@ def _age_hours(context: dg.OpExecutionContext) -> float:
 def _has_walked_all(context: dg.OpExecutionContext, walked: Unnamed) -> bool:
     """Whether the walk went through all that is below the root and where ``path_map`` leads to."""
     folders = config_of(context, find_unnamed_files).get("folders", ())
-    return not (walked.cut_short or walked.unread_folders) and all(os.path.normpath(each) == "." for each in folders)
+    is_root = bool(folders) and all(os.path.normpath(each) == "." for each in folders)
+    return is_root and not (walked.cut_short or walked.unread_folders)
 
 
 class _Lists:
@@ -187,19 +189,24 @@ class _Lists:
 
     def _claims(self, *, knows_links: bool) -> Claims:
         """What rows may mean of the files that no row was found to name: all rows are read for it."""
-        claims = Claims(self._files, knows_links)
+        claims, throttle = Claims(self._files, knows_links=knows_links), Throttle(self._rate)
         paths = (file.path for file in unnamed.files_of(self.rows(YET_UNNAMED)))
-        while some := list(islice(paths, _AT_ONCE)):
-            claims.add(some)
-        if any(self._records.files(YET_UNNAMED)):
-            links = (str(row.get("path")) for row in self.rows(YET_LINKS))
-            while met := list(islice(links, _AT_ONCE)):
-                claims.meet_links(met)
-            for rows in self._table.naming():
-                claims.meet(rows)
-                if not claims.is_sure:  # nor will it be; and each page may have as many folders that hang
-                    break
+        claims.add(paths)
+        for meet in self._to_be_met(claims) if any(self._records.files(YET_UNNAMED)) else ():
+            before = claims.asked
+            meet()
+            throttle.wait(claims.asked - before)
+            if not claims.is_sure:  # nor will it be; and each page may have as many folders that hang
+                break
+        claims.settle()
         return claims
+
+    def _to_be_met(self, claims: Claims) -> Iterator[Callable[[], None]]:
+        links = (str(row.get("path")) for row in self.rows(YET_LINKS))
+        while some := list(islice(links, _AT_ONCE)):
+            yield partial(claims.meet_links, some)
+        for rows in self._table.naming():
+            yield partial(claims.meet, rows)
 
     def damaged(self, so_far: Round, found: Unnamed, compared: Compared, *, is_whole: bool) -> tuple[Round, Unnamed]:
         """The files that are damaged even now, in the count of the round.

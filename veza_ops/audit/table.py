@@ -43,7 +43,7 @@ class Table:
     def cannot_tell(self, age_hours: float) -> str:
         """Why nobody can say that no track names a file that is so old, if nobody can."""
         with self.database() as tracks:
-            if tracks.hours_behind >= age_hours:
+            if tracks.hours_behind and tracks.hours_behind >= age_hours:
                 return "The database is a standby, and what it shows may be older than the files that are told of."
             if tracks.may_be_hidden():
                 return "Row-level security may hide tracks from this role, and any file may be theirs."

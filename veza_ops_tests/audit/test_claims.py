@@ -1,5 +1,6 @@
 """A live original is never told of as a file of nobody's, however its row is written, and however it is reached."""
 
+import errno
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -28,13 +29,14 @@ BUCKET = "s3://songs"
 
 
 def claims_of(files: Files, paths: Sequence[Path | str], *, knows_links: bool = True) -> Claims:
-    claims = Claims(files, knows_links)
+    claims = Claims(files, knows_links=knows_links)
     claims.add([str(path) for path in paths])
     return claims
 
 
 def meet(claims: Claims, *file_paths: str | None) -> None:
     claims.meet(Track(str(number), path, "", None) for number, path in enumerate(file_paths))
+    claims.settle()
 
 
 def write(root: Path, *paths: str) -> list[Path]:
@@ -130,17 +132,207 @@ def test_a_row_of_a_link_that_was_not_met_means_what_it_leads_to(tmp_path: Path,
     assert [claims.is_taken(str(file)) for file in (blob, other, album)] == [True, False, True]
 
 
-def test_a_folder_that_is_mounted_twice_is_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a bind mount makes it, which takes rights that a test hasn't got."""
-    root, mounted = tmp_path / "files", tmp_path / "mounted"
-    live, other = write(root, "up/live.flac", "up/other.flac")
-    write(mounted, "live.flac")
-    real = ways.identity
-    monkeypatch.setattr(ways, "identity", lambda path: real(str(root / "up") if path == str(mounted) else path))
-    files = Files(Layout(str(root), {"/app": str(mounted)}))
-    claims = claims_of(files, [live, other])
+def mount(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path, point: Path) -> None:
+    """Say that a folder is mounted at a second point: to do it takes rights that a test hasn't got."""
+    mounts = tmp_path / "mounts"
+    bound = str(folder).replace("p", "\\160")
+    mounts.write_text(f"1 0 8:1 / / rw - ext4 disk rw\n2 1 8:1 {bound} {point} rw - ext4 disk rw\n")
+    monkeypatch.setattr(ways, "MOUNTS", mounts)
+
+
+@pytest.mark.parametrize("points", [("b", "z"), ("z", "b"), ("deep/er/z", "b"), ("b", "deep/er/z")], ids=str)
+@pytest.mark.parametrize("inside", ["", "up/"])
+def test_a_folder_that_is_mounted_twice_is_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: tuple[str, str], inside: str
+) -> None:
+    root, mounted = (tmp_path / point for point in points)
+    live, other = write(root, f"{inside}live.flac", f"{inside}other.flac")
+    mount(monkeypatch, tmp_path, root / inside, mounted)
+    claims = claims_of(Files(Layout(str(root), {"/app": str(mounted)})), [live, other])
     meet(claims, "/app/live.flac")
     assert [claims.is_taken(str(file)) for file in (live, other)] == [True, False]
+
+
+def test_a_folder_that_is_mounted_in_another_one_of_the_root_is_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "files"
+    live, other = write(root, "a/live.flac", "a/other.flac")
+    mount(monkeypatch, tmp_path, root / "a", root / "b")
+    claims = claims_of(Files(Layout(str(root))), [live, other])
+    meet(claims, "b/live.flac")
+    assert [claims.is_taken(str(file)) for file in (live, other)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("row", "link", "target"),
+    [
+        ("song.flac", "song.flac", "/app/storage/blobs/0123.flac"),
+        ("pub/0123.flac", "pub", "/app/storage/blobs"),
+        ("/app/storage/pub/0123.flac", "pub", "/app/storage/blobs"),
+    ],
+)
+def test_a_link_may_lead_to_where_another_machine_has_the_files(
+    tmp_path: Path, row: str, link: str, target: str
+) -> None:
+    root = tmp_path / "files"
+    blob, other = write(root, "blobs/0123.flac", "blobs/4567.flac")
+    (root / link).symlink_to(target)
+    claims = claims_of(Files(Layout(str(root), {"/app/storage": str(root)})), [blob, other])
+    claims.meet_links([str(root / link)])
+    meet(claims, row)
+    assert [claims.is_taken(str(file)) for file in (blob, other)] == [True, False]
+
+
+def test_a_link_of_a_folder_elsewhere_may_lead_back(tmp_path: Path) -> None:
+    root, outside = tmp_path / "files", tmp_path / "outside"
+    blob, other = write(root, "blobs/0123.flac", "blobs/4567.flac")
+    outside.mkdir()
+    (outside / "song.flac").symlink_to(blob)
+    (root / "pub").symlink_to(outside)
+    claims = claims_of(Files(Layout(str(root))), [blob, other])
+    claims.meet_links([str(root / "pub")])
+    meet(claims, "pub/song.flac")
+    assert [claims.is_taken(str(file)) for file in (blob, other)] == [True, False]
+
+
+@pytest.mark.parametrize("row", ["Beyonce\u0301", "BEYONC\u00c9", "Beyonc%C3%A9", "Beyonc\u00e9 "])
+def test_a_row_may_spell_a_link_in_another_way(tmp_path: Path, row: str) -> None:
+    live, other = write(tmp_path, "blobs/live.flac", "blobs/other.flac")
+    link = tmp_path / "Beyonc\u00e9"
+    link.symlink_to(tmp_path / "blobs")
+    claims = claims_of(Files(Layout(str(tmp_path))), [live, other])
+    claims.meet_links([str(link)])
+    meet(claims, f"{row}/live.flac")
+    assert [claims.is_taken(str(file)) for file in (live, other)] == [True, False]
+
+
+def test_a_row_of_a_folder_means_what_links_in_it_lead_to(tmp_path: Path) -> None:
+    first, second, other = write(tmp_path, "blobs/d1/1.ts", "blobs/d2/2.ts", "blobs/d3/3.ts")
+    (tmp_path / "albums/one").mkdir(parents=True)
+    links = [tmp_path / "albums/one/disc1", tmp_path / "blobs/d1/more"]
+    for link, target in zip(links, ("d1", "d2"), strict=True):
+        link.symlink_to(tmp_path / "blobs" / target)
+    claims = claims_of(Files(Layout(str(tmp_path))), [first, second, other])
+    claims.meet_links(map(str, links))
+    meet(claims, "albums/one")
+    assert [claims.is_taken(str(file)) for file in (first, second, other)] == [True, True, False]
+
+
+def test_a_link_that_leads_round_in_a_ring_is_followed_for_a_while(tmp_path: Path) -> None:
+    (leaked,) = write(tmp_path, "up/leaked.flac")
+    (tmp_path / "all").symlink_to(tmp_path)
+    claims = claims_of(Files(Layout(str(tmp_path))), [leaked])
+    claims.meet_links([str(tmp_path / "all")])
+    meet(claims, "all/all/all/up/other.flac")
+    assert not claims.is_taken(str(leaked))
+    meet(claims, "all/all/all/up/leaked.flac")
+    assert claims.is_taken(str(leaked))
+
+
+def test_more_links_than_the_system_follows_lead_nowhere(tmp_path: Path) -> None:
+    (leaked,) = write(tmp_path, "0")
+    for number in range(1500):
+        (tmp_path / f"{number + 1}").symlink_to(tmp_path / f"{number}")
+    claims = claims_of(Files(Layout(str(tmp_path))), [leaked])
+    claims.meet_links([str(tmp_path / "1500")])
+    assert claims.is_sure
+    assert not claims.is_taken(str(leaked))
+
+
+def test_an_error_of_storage_is_no_answer_as_to_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (leaked,) = write(tmp_path, "leaked.flac")
+    claims = claims_of(Files(Layout(str(tmp_path))), [leaked])
+
+    def fail(path: str, *, strict: bool = False) -> str:
+        raise OSError(errno.EIO, f"{path} {strict}")
+
+    monkeypatch.setattr(os.path, "realpath", fail)
+    claims.meet_links([str(tmp_path / "linked")])
+    assert not claims.is_sure
+
+
+def test_a_path_with_dots_means_what_the_system_finds_there(tmp_path: Path) -> None:
+    live, other = write(tmp_path, "far/song.flac", "far/other.flac")
+    write(tmp_path, "far/away/x")
+    (tmp_path / "a").symlink_to(tmp_path / "far/away")
+    claims = claims_of(Files(Layout(str(tmp_path))), [live, other])
+    meet(claims, "a/../song.flac")
+    assert [claims.is_taken(str(file)) for file in (live, other)] == [True, False]
+
+
+def test_a_row_that_climbs_out_in_disguise_may_mean_any_file_of_its_name(tmp_path: Path) -> None:
+    live, other = write(tmp_path, "up/song.flac", "up/other.flac")
+    claims = claims_of(Files(Layout(str(tmp_path))), [live, other])
+    meet(claims, "..\\..\\up\\song.flac", "x/..%2F..%2Fup%2Fsong.flac")
+    assert not claims.is_taken(str(other))
+
+
+@pytest.mark.parametrize("row", ["storage/files/up/song.flac", "Files/up/song.flac", "files/song.flac"])
+def test_a_row_may_count_from_further_up_than_the_root(tmp_path: Path, row: str) -> None:
+    root = tmp_path / "storage/files"
+    live, other = write(root, "up/song.flac", "up/other.flac")
+    claims = claims_of(Files(Layout(str(root))), [live, other])
+    meet(claims, row)
+    assert [claims.is_taken(str(file)) for file in (live, other)] == [True, False]
+
+
+def test_a_row_may_count_from_further_up_than_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "nowhere")
+    live, other = f"{BUCKET}/media/a/k.flac", f"{BUCKET}/media/a/other.flac"
+    claims = claims_of(Files(Layout(f"{BUCKET}/media")), [live, other])
+    meet(claims, "media/a/k.flac")
+    assert [claims.is_taken(file) for file in (live, other)] == [True, False]
+
+
+def test_nobody_knows_what_is_in_a_bucket_that_was_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "nowhere")
+    song, other = write(tmp_path, "up/song.flac", "up/other.flac")
+    claims = claims_of(Files(Layout(str(tmp_path))), [song, other, f"{BUCKET}/new/other.flac"])
+    meet(claims, "s3://elsewhere/up/song.flac", f"{BUCKET}/up/other.flac")
+    assert [claims.is_taken(str(file)) for file in (song, other)] == [True, False]
+
+
+def test_a_folder_that_is_no_text_may_be_that_of_any_row_that_is_not_ascii(tmp_path: Path) -> None:
+    odd, plain = write(tmp_path, "\udccb\udcc9\udcce\udccf/01.flac", "plain/01.flac")
+    claims = claims_of(Files(Layout(str(tmp_path))), [odd, plain])
+    assert not claims.is_taken(str(odd))
+    meet(claims, "\u041a\u0438\u043d\u043e/02.flac")
+    assert [claims.is_taken(str(file)) for file in (odd, plain)] == [True, False]
+
+
+@pytest.mark.parametrize("row", ["/old/uploads/1/original.flac", "https://cdn.example.org/1/original.flac"])
+def test_a_name_that_many_rows_have_says_nothing_without_its_folder(tmp_path: Path, row: str) -> None:
+    files = write(tmp_path, "uploads/1/original.flac", "uploads/77/original.flac", "original.flac")
+    claims = claims_of(Files(Layout(str(tmp_path))), files)
+    meet(claims, *(f"uploads/{number}/original.flac" for number in range(100, 120)), row)
+    assert [claims.is_taken(str(file)) for file in files] == [True, False, True]
+
+
+@pytest.mark.parametrize("row", ["https://example.org/uploads", "/old/uploads", "C:\\77", "/old/77"])
+def test_a_row_that_nobody_can_place_claims_no_whole_folder_by_one_name(tmp_path: Path, row: str) -> None:
+    (leaked,) = write(tmp_path, "uploads/77/leaked.flac")
+    claims = claims_of(Files(Layout(str(tmp_path))), [leaked])
+    meet(claims, row)
+    assert not claims.is_taken(str(leaked))
+
+
+def test_such_a_row_claims_a_folder_by_two_names(tmp_path: Path) -> None:
+    inside, beside = write(tmp_path, "hls/album/1.ts", "hls/other/1.ts")
+    claims = claims_of(Files(Layout(str(tmp_path))), [inside, beside])
+    meet(claims, "https://cdn.example.org/hls/album")
+    assert [claims.is_taken(str(file)) for file in (inside, beside)] == [True, False]
+
+
+def test_a_sharp_in_the_name_of_a_folder_does_not_cut_the_way_of_what_is_in_it(tmp_path: Path) -> None:
+    root = tmp_path / "v1.flac#2/files"
+    live, leaked, other = write(root, "AC.DC #1/live.flac", "AC.DC #1/leaked.flac", "AC.DC/leaked.flac")
+    link = root / "linked.flac"
+    link.symlink_to(live)
+    claims = claims_of(Files(Layout(str(root))), [live, leaked, other])
+    claims.meet_links([str(link)])
+    meet(claims, "AC.DC #1/live.flac")
+    assert [claims.is_taken(str(file)) for file in (live, leaked, other)] == [True, False, False]
 
 
 def test_a_row_that_cannot_be_read_may_mean_any_file_whose_name_is_not_ascii(tmp_path: Path) -> None:
@@ -153,12 +345,13 @@ def test_a_row_that_cannot_be_read_may_mean_any_file_whose_name_is_not_ascii(tmp
 def test_where_a_folder_really_is_that_gives_no_answer_makes_nothing_sure(
     library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leak(library, "music/leaked.flac")
+    leak(library, "leaked.flac")
+    (library.root / "linked").symlink_to(library.root)
     real = os.path.realpath
 
-    def hang(path: str) -> str:
-        time.sleep(5 if "/music" in path else 0)
-        return real(path)
+    def hang(path: str, *, strict: bool = False) -> str:
+        time.sleep(5 if path.endswith("/linked") else 0)
+        return real(path, strict=strict)
 
     monkeypatch.setattr(os.path, "realpath", hang)
     asked: list[int] = []
@@ -166,11 +359,11 @@ def test_where_a_folder_really_is_that_gives_no_answer_makes_nothing_sure(
     def naming(_: Table) -> Iterator[list[Track]]:
         for number in range(3):
             asked.append(number)
-            yield [Track(str(number), f"music/{number}/leaked.flac", "", None)]
+            yield [Track(str(number), f"{number}.flac", "", None)]
 
     monkeypatch.setattr(Table, "naming", naming)
     result = start(library, instance, storage={"look_timeout_seconds": 1})
-    assert asked == [0], "what follows can't make it sure, and takes as long"
+    assert asked == [], "what follows can't make it sure, and may take as long"
     told = observed(instance)
     assert (told["unnamed"], told["unsure"]) == (0, 1)
     assert told["unsure_since"].startswith("Storage gave no answer")
@@ -200,6 +393,11 @@ def test_tracks_that_row_level_security_may_hide_may_have_any_file(
     assert told["unsure_since"].startswith("Row-level security")
 
 
+def test_a_primary_is_never_behind(library: Library, instance: dg.DagsterInstance) -> None:
+    leak(library, "leaked.flac")
+    assert audit(library, instance, walk={"min_age_hours": 0})["unnamed"] == 1
+
+
 @pytest.mark.parametrize("part", [{"folders": ["blobs"]}, {"max_files": 1, "folders": ["blobs", "public"]}], ids=str)
 def test_a_walk_through_a_part_looks_for_links_at_the_paths_of_rows(
     library: Library, instance: dg.DagsterInstance, part: dict[str, object]
@@ -220,6 +418,16 @@ def test_looking_again_knows_of_links_that_were_made_since(library: Library, ins
     (library.root / "song.flac").symlink_to(blob)
     library.add("song.flac", status="ready")
     assert audit(library, instance, tracks={"recheck": first["run_id"]})["unnamed"] == 0
+
+
+def test_an_audit_knows_what_links_in_it_lead_to_of_a_folder_that_a_row_means(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    leak(library, "blobs/d1/1.ts")
+    (library.root / "albums/one").mkdir(parents=True)
+    (library.root / "albums/one/disc1").symlink_to(library.root / "blobs/d1")
+    library.add("albums/one", status="ready")
+    assert audit(library, instance)["unnamed"] == 0
 
 
 def test_a_link_is_no_file_of_nobody_wherever_it_leads(library: Library, instance: dg.DagsterInstance) -> None:
