@@ -19,7 +19,7 @@ from veza_ops.audit.ops import (
     lists_of,
     recheck_of,
 )
-from veza_ops.audit.rounds import last_round
+from veza_ops.audit.rounds import last_round, mark_of
 from veza_ops.audit.rules import Incomplete, Round
 from veza_ops.audit.sizes import Compared, Damaged, compared
 from veza_ops.audit.sizes import row_of as row_of_damaged
@@ -49,7 +49,8 @@ def audit_buckets(
         return Bucketed()
     began, upto = time.monotonic(), ""
     until = began + config.max_minutes * 60
-    start = Round() if config.start_over else last_round(context.instance, Location.of_run(context.run))
+    here = Location.of_run(context.run)
+    start = Round() if config.start_over else last_round(context.instance, here, mark_of(database))
     with plain_failures(context):
         files, records = storage.files(), lists_of(context, evidence)
         drop_earlier(records, MISSING, UNVERIFIABLE, YET_UNNAMED, YET_DAMAGED, UPLOADS, of_buckets=True)

@@ -9,7 +9,7 @@ import dagster as dg
 
 from veza_ops.audit.buckets import are_served, elsewhere
 from veza_ops.audit.config import AuditConfig, WalkConfig
-from veza_ops.audit.rounds import last_round
+from veza_ops.audit.rounds import last_round, mark_of
 from veza_ops.audit.rules import Round, look_at
 from veza_ops.audit.sizes import Compared, Damaged, compared
 from veza_ops.audit.sizes import row_of as row_of_damaged
@@ -99,7 +99,9 @@ def audit_files(
         again = of_earlier(recheck_of(context), evidence, context.instance)
         drop_earlier(records, MISSING, UNVERIFIABLE, YET_DAMAGED, of_buckets=False)
     so_far = start = (
-        Round() if again or config.start_over else last_round(context.instance, Location.of_run(context.run))
+        Round()
+        if again or config.start_over
+        else last_round(context.instance, Location.of_run(context.run), mark_of(database))
     )
     missing: list[Judged] = []
     unverifiable: list[Judged] = []

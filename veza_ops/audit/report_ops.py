@@ -29,6 +29,7 @@ from veza_ops.audit.ops import (
     recheck_of,
     sizes_of_files,
 )
+from veza_ops.audit.rounds import TABLE_MARK, mark_of
 from veza_ops.audit.rules import Round
 from veza_ops.audit.sizes import Compared
 from veza_ops.audit.table import Table
@@ -103,6 +104,7 @@ def report_audit(
         "sizes_compared": compared.known,
         **asdict(buckets.uploads),
         **({RECHECK: recheck, "recheck_cut_short": audited.cut_short} if recheck else {}),
+        TABLE_MARK: mark_of(database),
         "proof": str(proof),
         **({"unsure_since": lists.unsure_since} if lists.unsure_since else {}),
         **refused(proof),

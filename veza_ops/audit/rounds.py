@@ -9,16 +9,32 @@ import dagster as dg
 from veza_ops.audit.rules import Incomplete, Round
 from veza_ops.audit.unnamed import Unnamed
 from veza_ops.findings import RECHECK, TRACK_FILES
-from veza_ops.runs import Location, told_by_ours
+from veza_ops.resources import Database
+from veza_ops.runs import Location, stands_for, told_by_ours
 from veza_ops.storage.look import S3
 
 Counts = TypeVar("Counts", Round, Unnamed, Incomplete)
 
+TABLE_MARK = "table_mark"
+"""What an observation calls the mark of the table that was audited: a place in one is none in another."""
 
-def last_audit(instance: dg.DagsterInstance, here: Location) -> tuple[Round, Unnamed, Incomplete] | None:
-    """What the last audit of the code location `here` told the asset, if there was one."""
+
+def mark_of(database: Database) -> str:
+    """What tells the table of `database` from others, and nothing of its address."""
+    return stands_for(database.url, database.db_schema, database.tracks_table)
+
+
+def last_audit(
+    instance: dg.DagsterInstance, here: Location, mark: str | None = None
+) -> tuple[Round, Unnamed, Incomplete] | None:
+    """What the last audit of the code location `here` told the asset, if there was one.
+
+    Of the table with this `mark` only, if it is given. An earlier version told none.
+    """
     for told in told_by_ours(instance, TRACK_FILES, here):
         if told.get(RECHECK) or "audited" not in told:
+            continue
+        if mark is not None and told.get(TABLE_MARK, mark) != mark:
             continue
         so_far, unnamed = _counts(Round, {**told, "after_key": _after_key(told)}), _counts(Unnamed, told)
         if so_far and unnamed and so_far.audited == so_far.present + so_far.missing + so_far.unverifiable:
@@ -26,9 +42,9 @@ def last_audit(instance: dg.DagsterInstance, here: Location) -> tuple[Round, Unn
     return None
 
 
-def last_round(instance: dg.DagsterInstance, here: Location) -> Round:
-    """The round that the last run left unfinished, or a new one."""
-    last = last_audit(instance, here)
+def last_round(instance: dg.DagsterInstance, here: Location, mark: str | None = None) -> Round:
+    """The round that the last run left unfinished, or a new one; of the table with this `mark`, as above."""
+    last = last_audit(instance, here, mark)
     return last[0] if last and not last[0].is_complete else Round()
 
 

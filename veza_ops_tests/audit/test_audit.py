@@ -30,13 +30,13 @@ NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED, NO_UPLOAD_INCOMPLETE, NO
 def audit(library: Library, instance: dg.DagsterInstance, **config: Any) -> dict[str, Any]:
     """Run the audit; what it told the asset."""
     walk = {"min_age_hours": 0} | config.pop("walk", {})
-    storage = config.pop("storage", {})
+    resources = {name: config.pop(name) for name in ("database", "storage") if name in config}
     result = run_job(
         library,
         instance,
         job="audit_track_files",
         ops={"audit_files": config, "find_unnamed_files": walk},
-        storage=storage,
+        **resources,
     )
     assert result.success, failure(result)
     return observed(instance)

@@ -40,9 +40,10 @@ def library(make_library: Callable[[Schema], Library]) -> Library:
 
 def audit(library: Library, instance: dg.DagsterInstance, **config: Any) -> dict[str, Any]:
     """Run the audit, its step for buckets with `config`; what it told the asset."""
-    storage, files = config.pop("storage", {}), config.pop("files", {})
+    resources = {name: config.pop(name) for name in ("database", "storage") if name in config}
+    files = config.pop("files", {})
     ops = {"audit_buckets": {"min_age_hours": 0} | config, "audit_files": files}
-    result = run_job(library, instance, job="audit_track_files", ops=ops, storage=storage)
+    result = run_job(library, instance, job="audit_track_files", ops=ops, **resources)
     assert result.success, failure(result)
     (record,) = instance.fetch_observations(TRACK_FILES, limit=1).records
     assert record.asset_observation

@@ -48,6 +48,7 @@ ODD = "storage/test_odd_stores.py"
 AUDITED = "audit/test_buckets.py"
 CLAIMS = "audit/test_claims.py"
 FINDINGS = "audit/test_findings.py"
+ROUNDS = "audit/test_rounds.py"
 BUCKETS = "storms/test_buckets.py"
 KEPT_IN_BUCKETS = "test_evidence_in_buckets.py"
 
@@ -3483,6 +3484,21 @@ GUARDS = [
         '            if not line.endswith(b"\\n"):\n',
         "            if line is None:\n",
         "test_evidence_in_buckets.py -k gives_a_part",
+    ),
+    # -- the audit's rounds
+    Guard(
+        "a place in one table is none in another",
+        "audit/rounds.py",
+        "        if mark is not None and told.get(TABLE_MARK, mark) != mark:\n",
+        "        if False:\n",
+        f"{ROUNDS} -k 'another'",
+    ),
+    Guard(
+        "a place in buckets is that of one table",
+        "audit/bucket_ops.py",
+        "last_round(context.instance, here, mark_of(database))\n",
+        "last_round(context.instance, here)\n",
+        f"{ROUNDS} -k 'one_table'",
     ),
     # -- the audit of buckets
     Guard(
