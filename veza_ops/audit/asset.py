@@ -74,10 +74,12 @@ def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete) -> Iterator[F
         + (f", {so_far.empty} of them empty; {scope}." if damaged else f"; {scope}."),
         numbers={"empty": so_far.empty, "truncated": so_far.truncated},
     )
+    before = so_far.unnamed_before
     limits = [
         *(["the walk stopped at its limit"] if unnamed.cut_short else []),
         *([f"{unnamed.unread_folders} folders or buckets couldn't be read"] if unnamed.unread_folders else []),
         *([f"{unnamed.unsure} more of which nobody could tell at the end"] if unnamed.unsure else []),
+        *([f"{before} more were found in buckets, or buckets not read, earlier in this round"] if before else []),
     ]
     left_out = [
         *([f"{unnamed.unnamed_young} more are too young to tell"] if unnamed.unnamed_young else []),

@@ -65,7 +65,7 @@ def audit_buckets(
         table, throttle = Table(database.tracks, database.size_column), Throttle(config.max_looks_per_second)
         page_size = throttle.size(min(config.page_size, config.max_tracks))
         audit = Buckets(looking, database.tracks, page_size, wanted)
-        tally = Tally()
+        tally = Tally(Round(unnamed_before=start.unnamed_before))
         is_over = bool(start.after) and not start.after_key  # in this round, they are done
         for number, part in enumerate(() if is_over else audit.parts(places, start.after_key)):
             for kind, judged in ((MISSING, part.looks.missing), (UNVERIFIABLE, part.looks.unverifiable)):

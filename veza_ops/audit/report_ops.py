@@ -52,6 +52,7 @@ from veza_ops.steps import (
     table_of,
 )
 from veza_ops.storage.files import Files
+from veza_ops.storage.look import S3
 from veza_ops.tracks.row import Track
 
 _TABLES = {"damaged_files": DAMAGED, "unnamed_files": UNNAMED, "moved_files": MOVED}
@@ -88,6 +89,8 @@ def report_audit(
         lists = _Lists(records, storage.files(), Table(database.tracks, database.size_column), context)
         found = lists.unnamed(walked + buckets.unnamed, knows_links=not recheck and _has_walked_all(context, walked))
         both, found = lists.damaged(both, found, compared, is_whole=not recheck)
+        in_buckets = lists.unnamed_in_buckets() + buckets.unnamed.unread_folders
+        both = replace(both, unnamed_in_buckets=in_buckets)
         pairs = lists.moved()
         written = lists.sheet()
         tables = {name: table_of(rows) for name, kind in _TABLES.items() if (rows := lists.first(kind))}
@@ -232,6 +235,10 @@ class _Lists:
                 self._records.write(DAMAGED, at, map(sizes.row_of, damaged))
             so_far, found = so_far.with_damaged(damaged), found + Unnamed(unsure=unsure)
         return so_far, found
+
+    def unnamed_in_buckets(self) -> int:
+        """How many of the files that no track names are in buckets."""
+        return sum(file.path.startswith(S3) for file in unnamed.files_of(self.rows(UNNAMED)))
 
     def moved(self) -> list[moved.Moved]:
         """The tracks whose file wasn't seen, each with an unnamed one that may be its."""

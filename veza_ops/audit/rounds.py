@@ -45,7 +45,7 @@ def last_audit(
 def last_round(instance: dg.DagsterInstance, here: Location, mark: str | None = None) -> Round:
     """The round that the last run left unfinished, or a new one; of the table with this `mark`, as above."""
     last = last_audit(instance, here, mark)
-    return last[0] if last and not last[0].is_complete else Round()
+    return last[0].going_on if last and not last[0].is_complete else Round()
 
 
 def _after_key(told: Mapping[str, Any]) -> str:
@@ -70,4 +70,9 @@ def _counts(kind: type[Counts], told: Mapping[str, Any]) -> Counts | None:
     return kind(**values)
 
 
-_LATER = frozenset({"empty", "truncated", "unnamed_young", "unnamed_ignored", "unnamed_unconfirmed", "unsure"})
+_LATER = frozenset(
+    {
+        *("empty", "truncated", "unnamed_young", "unnamed_ignored", "unnamed_unconfirmed", "unsure"),
+        *("unnamed_before", "unnamed_in_buckets"),
+    }
+)

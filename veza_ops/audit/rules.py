@@ -26,6 +26,10 @@ class Round:
     empty: int = 0
     """Of the present: those whose file has no content, and those whose file has less than the table says."""
     truncated: int = 0
+    unnamed_before: int = 0
+    """What earlier runs of the round found in buckets, as below: within a round, these are listed once."""
+    unnamed_in_buckets: int = 0
+    """The files that no track names, of what the last run listed, and the buckets that it couldn't read."""
 
     def with_page(self, looks: Looks, after: str) -> "Round":
         """This round with the looks at one more page of tracks, the last of which is `after`."""
@@ -45,6 +49,11 @@ class Round:
         return replace(self, empty=self.empty + empty, truncated=self.truncated + len(damaged) - empty)
 
     @property
+    def going_on(self) -> "Round":
+        """This round as its next run begins with it."""
+        return replace(self, unnamed_before=self.unnamed_before + self.unnamed_in_buckets, unnamed_in_buckets=0)
+
+    @property
     def is_complete(self) -> bool:
         """Whether the next run begins a new one."""
         return not self.after and not self.after_key
@@ -58,6 +67,7 @@ class Round:
             missing=self.missing + other.missing,
             unverifiable=self.unverifiable + other.unverifiable,
             after_key=other.after_key,
+            unnamed_before=other.unnamed_before,
         )
 
 

