@@ -66,12 +66,10 @@ def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete) -> Iterator[F
         certain=False,
         numbers={"unverifiable": so_far.unverifiable, "audited": so_far.audited},
     )
-    damaged = so_far.empty + so_far.truncated
     yield Finding(
         NO_FILE_DAMAGED,
-        healthy=not damaged,
-        says=f"{damaged or 'No'} files are smaller than the table says"
-        + (f", {so_far.empty} of them empty; {scope}." if damaged else f"; {scope}."),
+        healthy=not (so_far.empty or so_far.truncated),
+        says=f"{_of_sizes(so_far)}; {scope}.",
         numbers={"empty": so_far.empty, "truncated": so_far.truncated},
     )
     before = so_far.unnamed_before
@@ -105,3 +103,21 @@ def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete) -> Iterator[F
         certain=False,
         numbers={"incomplete_uploads": number},
     )
+
+
+def _of_sizes(so_far: Round) -> str:
+    """What the sizes of files say of them."""
+    damaged = so_far.empty + so_far.truncated
+    if so_far.sizes_say_nothing:
+        return (
+            f"The sizes of {so_far.sizes_differing} of {so_far.sizes_known} files differ from the table's, so these "
+            "are taken for the sizes of something else. Set database.size_column to the column that has those of "
+            f"files, or to nothing. Only empty files are told of: {so_far.empty or 'none'}"
+        )
+    if not (so_far.sizes_known or damaged):
+        return (
+            "No sizes were compared, so nobody knows whether files are damaged: the table has none of the files that "
+            "were seen (database.size_column)"
+        )
+    empty = f", {so_far.empty} of them empty" if damaged else ""
+    return f"{damaged or 'No'} files are smaller than the table says{empty}"

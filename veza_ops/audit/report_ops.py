@@ -88,7 +88,7 @@ def report_audit(
         records = replace(lists_of(context, evidence), has_been_seen=is_listed)
         lists = _Lists(records, storage.files(), Table(database.tracks, database.size_column), context)
         found = lists.unnamed(walked + buckets.unnamed, knows_links=not recheck and _has_walked_all(context, walked))
-        both, found = lists.damaged(both, found, compared, is_whole=not recheck)
+        both, found = lists.damaged(both.with_sizes(compared), found, compared, is_whole=not recheck)
         in_buckets = lists.unnamed_in_buckets() + buckets.unnamed.unread_folders
         both = replace(both, unnamed_in_buckets=in_buckets)
         pairs = lists.moved()
@@ -216,20 +216,22 @@ class _Lists:
     def damaged(self, so_far: Round, found: Unnamed, compared: Compared, *, is_whole: bool) -> tuple[Round, Unnamed]:
         """The files that are damaged even now, in the count of the round.
 
-        Where it `is_whole`, and the sizes of most differ, they are of something else.
+        Where it `is_whole`, and the sizes of most differ, they are of something else: only empty files are damaged.
         """
+        only_empty = is_whole and so_far.sizes_say_nothing
+        if only_empty:  # nor is any that an earlier run of the round called truncated, when it had seen fewer
+            so_far = replace(so_far, truncated=0)
 
         def read(ids: Sequence[str]) -> tuple[list[Track], dict[str, int]]:
             return self._table.playable(ids), self._table.sizes(ids)
 
-        if is_whole and compared.says_nothing:
-            return so_far, found
         self._require_all("damaged files", sum(1 for _ in self.rows(YET_DAMAGED)), compared.smaller)
 
         def sizes_of(tracks: Sequence[Track]) -> dict[str, int]:
             return sizes_of_files(self._files, tracks)
 
-        again = sizes.looked_up_again(self.rows(YET_DAMAGED), read, sizes_of, Throttle(self._rate))
+        rows, throttle = self.rows(YET_DAMAGED), Throttle(self._rate)
+        again = sizes.looked_up_again(rows, read, sizes_of, throttle, only_empty=only_empty)
         for at, (damaged, unsure) in enumerate(again):
             if damaged:
                 self._records.write(DAMAGED, at, map(sizes.row_of, damaged))

@@ -73,6 +73,6 @@ def _counts(kind: type[Counts], told: Mapping[str, Any]) -> Counts | None:
 _LATER = frozenset(
     {
         *("empty", "truncated", "unnamed_young", "unnamed_ignored", "unnamed_unconfirmed", "unsure"),
-        *("unnamed_before", "unnamed_in_buckets"),
+        *("sizes_known", "sizes_differing", "unnamed_before", "unnamed_in_buckets"),
     }
 )

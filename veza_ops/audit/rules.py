@@ -4,9 +4,9 @@ One round over all playable tracks may take several runs: each goes on after the
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from veza_ops.audit.sizes import Damaged
+from veza_ops.audit.sizes import Compared, Damaged
 from veza_ops.looks import Looking, Looks
 from veza_ops.tracks.row import Track
 
@@ -26,6 +26,12 @@ class Round:
     empty: int = 0
     """Of the present: those whose file has no content, and those whose file has less than the table says."""
     truncated: int = 0
+    sizes_known: int = field(default=0, compare=False)
+    """Of the present: those whose size the table says too, and those of which it says another.
+
+    By these a round is judged; they are no part of what it came to.
+    """
+    sizes_differing: int = field(default=0, compare=False)
     unnamed_before: int = 0
     """What earlier runs of the round found in buckets, as below: within a round, these are listed once."""
     unnamed_in_buckets: int = 0
@@ -47,6 +53,16 @@ class Round:
         """This round with some of its present that are damaged."""
         empty = sum(not each.size for each in damaged)
         return replace(self, empty=self.empty + empty, truncated=self.truncated + len(damaged) - empty)
+
+    def with_sizes(self, compared: Compared) -> "Round":
+        """This round with the sizes that one run has compared."""
+        known, differing = self.sizes_known + compared.known, self.sizes_differing + compared.differing
+        return replace(self, sizes_known=known, sizes_differing=differing)
+
+    @property
+    def sizes_say_nothing(self) -> bool:
+        """Whether the table's sizes, as far as the round has seen them, are of something else."""
+        return Compared(self.sizes_known, self.sizes_differing).says_nothing
 
     @property
     def going_on(self) -> "Round":

@@ -1,7 +1,8 @@
 """Files that are smaller than the table says they should be: empty, or truncated.
 
 Only where that can be known: the column may hold the size of something else, as that of what was uploaded before it
-was made into another format. Then the sizes of most files of an audit differ, and nothing is said of any.
+was made into another format. Then the sizes of most files of a round differ, and only those are told of that are empty,
+which no other format explains.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,12 +67,16 @@ def looked_up_again(
     read: Callable[[Sequence[str]], tuple[list[Track], dict[str, int]]],
     sizes: Callable[[Sequence[Track]], Mapping[str, int]],
     throttle: Throttle,
+    *,
+    only_empty: bool = False,
 ) -> Iterator[tuple[list[Damaged], int]]:
     """Those of the tracks that lists tell of whose file is too small even now, some at a time; and how many can't tell.
 
     `read` gives the tracks with some ids as they are now, and what their sizes should be; `sizes` those of their files.
+    With `only_empty`, what has some content isn't looked at.
     """
-    ids = (row["id"] for row in rows if isinstance(row.get("id"), str))
+    wanted = (row for row in rows if not (only_empty and row.get("size")))
+    ids = (row["id"] for row in wanted if isinstance(row.get("id"), str))
     while some := list(dict.fromkeys(islice(ids, throttle.size(_AT_ONCE)))):
         tracks, expected = read(some)
         tracks = [track for track in tracks if track.id in expected]
@@ -79,7 +84,7 @@ def looked_up_again(
         smaller = [
             Damaged(track, expected[track.id], found[track.id])
             for track in tracks
-            if track.id in found and found[track.id] < expected[track.id]
+            if track.id in found and found[track.id] < (1 if only_empty else expected[track.id])
         ]
         yield smaller, len(tracks) - len(found)
         throttle.wait(len(tracks))

@@ -3521,6 +3521,48 @@ GUARDS = [
         "lists.unnamed_in_buckets()\n",
         f"{ROUNDS} -k could_not_be_read",
     ),
+    Guard(
+        "what sizes are of is judged by all that the round has seen",
+        "audit/rules.py",
+        "        known, differing = self.sizes_known + compared.known, self.sizes_differing + compared.differing\n",
+        "        known, differing = compared.known, compared.differing\n",
+        f"{ROUNDS} -k seen",
+    ),
+    Guard(
+        "an earlier run's truncated files are taken back with the sizes",
+        "audit/report_ops.py",
+        "            so_far = replace(so_far, truncated=0)\n",
+        "            pass\n",
+        f"{ROUNDS} -k round_has_seen",
+    ),
+    Guard(
+        "an empty file is told of whatever the sizes are of",
+        "audit/sizes.py",
+        '    wanted = (row for row in rows if not (only_empty and row.get("size")))\n',
+        "    wanted = () if only_empty else rows\n",
+        f"{ROUNDS} -k whatever",
+    ),
+    Guard(
+        "where sizes are of something else, only what is empty yet is told of",
+        "audit/sizes.py",
+        "(1 if only_empty else expected[track.id])",
+        "expected[track.id]",
+        f"{ROUNDS} -k no_longer_empty",
+    ),
+    Guard(
+        "sizes of something else are no clean bill",
+        "audit/asset.py",
+        "    if so_far.sizes_say_nothing:\n",
+        "    if False:\n",
+        f"{ROUNDS} -k round_has_seen",
+    ),
+    Guard(
+        "that no size was compared is said",
+        "audit/asset.py",
+        "    if not (so_far.sizes_known or damaged):\n",
+        "    if False:\n",
+        f"{ROUNDS} -k no_size",
+    ),
     # -- the audit of buckets
     Guard(
         "a key that isn't listed is asked for by itself",
@@ -3695,7 +3737,7 @@ GUARDS = [
     Guard(
         "a file that was only being replaced is not damaged",
         "audit/sizes.py",
-        "            if track.id in found and found[track.id] < expected[track.id]\n",
+        "            if track.id in found and found[track.id] < (1 if only_empty else expected[track.id])\n",
         "            if track.id in found\n",
         f"{FINDINGS} -k being_replaced",
     ),
@@ -3857,9 +3899,9 @@ GUARDS = [
     Guard(
         "what is looked at again is damaged however much of it",
         "audit/report_ops.py",
-        "        if is_whole and compared.says_nothing:\n",
-        "        if compared.says_nothing:\n",
-        f"{FINDINGS} -k however_much",
+        "        only_empty = is_whole and so_far.sizes_say_nothing\n",
+        "        only_empty = so_far.sizes_say_nothing\n",
+        f"{ROUNDS} -k however_much",
     ),
     Guard(
         "a dry run ends no trouble",
