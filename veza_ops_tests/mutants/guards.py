@@ -3563,6 +3563,20 @@ GUARDS = [
         "    if False:\n",
         f"{ROUNDS} -k no_size",
     ),
+    Guard(
+        "what has moved is counted by tracks, not by pairs",
+        "audit/report_ops.py",
+        '        "moved": tracks_moved,\n',
+        '        "moved": len(pairs),\n',
+        f"{ROUNDS} -k 'moved or first_few'",
+    ),
+    Guard(
+        "a name that many have makes few pairs a track",
+        "audit/moved.py",
+        " if seen[same] <= MOST_EACH else ():\n",
+        ":\n",
+        f"{ROUNDS} -k 'moved or first_few'",
+    ),
     # -- the audit of buckets
     Guard(
         "a key that isn't listed is asked for by itself",
@@ -3723,8 +3737,8 @@ GUARDS = [
     Guard(
         "a file is no track's that is of another size",
         "audit/moved.py",
-        "wanted.get((_name(file.path), file.size), ())",
-        "next((rows for (name, _), rows in wanted.items() if name == _name(file.path)), ())",
+        "        same = _name(file.path), file.size\n",
+        "        same = next((each for each in wanted if each[0] == _name(file.path)), ('', 0))\n",
         f"{FINDINGS} -k same_name_and_size",
     ),
     Guard(
