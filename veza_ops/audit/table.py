@@ -22,7 +22,7 @@ class Table:
     def page(self, after: str, size: int) -> list[Track]:
         """The first so many playable tracks after an id, by id."""
         with self.database() as tracks:
-            return tracks.page(tracks.playable(), after=after or None, size=size)
+            return tracks.page(tracks.audited(), after=after or None, size=size)
 
     def naming(self, size: int = 20_000) -> Iterator[list[Track]]:
         """All rows that name a file, in any state, so many at a time."""

@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os.path import commonprefix
 from typing import Any, TypeVar, cast
@@ -280,6 +281,15 @@ def _codec_of(encoding: str) -> str:
         return codecs.lookup(_CODECS.sub(lambda found: _CODEC_OF[found[0]], encoding)).name
     except LookupError:
         return "ascii"
+
+
+def encoded(texts: Iterable[str], encoding: str) -> dict[bytes, str]:
+    """Texts by the bytes that they are in an encoding of PostgreSQL's; without those that it doesn't have."""
+    codec, found = _codec_of(encoding), dict[bytes, str]()
+    for text in texts:
+        with suppress(UnicodeEncodeError):
+            found[text.encode(codec)] = text
+    return found
 
 
 def as_json(value: object) -> sa.Cast[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from veza_ops.errors import TracksTableError
-from veza_ops.tracks.playable import TAKES_ANY_NAME, UnreadableError, Where, has_zone, listed, literally
+from veza_ops.tracks.playable import TAKES_ANY_NAME, UnreadableError, Where, encoded, has_zone, listed, literally
 from veza_ops.tracks.preflight import facts_of, require_room
 from veza_ops.tracks.row import MESSAGE_PATTERN, Batch, Change, Key, Named, Place, Track, Written, many
 from veza_ops.tracks.writing import Aim, WritingTracks
@@ -81,6 +81,10 @@ class Tracks(WritingTracks):
     def failed(self) -> list[sa.ColumnElement[bool]]:
         """Failed, whoever said so."""
         return [self._status_is("failed"), *self._not_deleted(), *self._has_id()]
+
+    def audited(self) -> list[sa.ColumnElement[bool]]:
+        """Playable, and to be told of by an id."""
+        return [*self.playable(), *self._has_id()]
 
     def naming(self) -> list[sa.ColumnElement[bool]]:
         """Whatever names a file, in any state."""
@@ -171,15 +175,18 @@ class Tracks(WritingTracks):
 
     def named(self, file_paths: Sequence[str]) -> set[str]:
         """Those of `file_paths` that any row has, whatever its state."""
-        file_path = self._letters("file_path")
-        if facts_of(self.table).encoding in TAKES_ANY_NAME:
+        file_path, encoding = self._letters("file_path"), facts_of(self.table).encoding
+        if encoding in TAKES_ANY_NAME:
             wanted: sa.TableValuedAlias = listed(list(file_paths), "file_path")
             found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
-        else:  # a name that its encoding doesn't have would be an error, so names are compared as bytes
-            wanted = listed([path.encode().hex() for path in file_paths], "file_path")
-            names = sa.select(sa.func.decode(wanted.c.file_path, "hex"))
-            found = sa.select(file_path).where(sa.func.convert_to(file_path, "UTF8").in_(names))
-        return set(self.connection.scalars(found))
+            return set(self.connection.scalars(found))
+        # Compared as the bytes that the table stores: that the encoding lacks a name, or the bytes of a row, is no error
+        # then.
+        paths = encoded(file_paths, encoding)
+        wanted = listed([each.hex() for each in paths], "file_path")
+        stored = sa.func.convert_to(file_path, "SQL_ASCII", type_=sa.LargeBinary)
+        same = stored.in_(sa.select(sa.func.decode(wanted.c.file_path, "hex")))
+        return {paths[each] for each in self.connection.scalars(sa.select(stored).where(same))}
 
     def of_ids(self, where: Where, ids: Iterable[str]) -> list[Track]:
         """The rows with these ids that match `where` now. What can't be an id here is that of no row."""

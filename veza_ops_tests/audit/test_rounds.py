@@ -237,3 +237,15 @@ def test_each_track_comes_with_the_first_few_of_its_files() -> None:
     files = [Stored(f"/new/{number}/track.flac", 5) for number in range(20)]
     pairs = list(moved_of(tracks, {identity: 5 for identity, _ in tracks}, files))
     assert Counter(each.id for each in pairs) == {identity: MOST_EACH for identity, _ in tracks}
+
+
+def test_a_row_without_an_id_is_left_out(library: Library, instance: dg.DagsterInstance) -> None:
+    library.execute("ALTER TABLE tracks DROP CONSTRAINT tracks_pkey")
+    library.execute("ALTER TABLE tracks ALTER id DROP NOT NULL")
+    library.execute("CREATE UNIQUE INDEX ON tracks (id)")
+    for path in ("playable/gone.flac", "playable/there.flac"):
+        library.add(path, status="ready")
+    library.write("playable/there.flac")
+    library.execute("UPDATE tracks SET id = NULL WHERE file_path IN ('playable/gone.flac', 'playable/there.flac')")
+    told = audit(library, instance, page_size=4, max_tracks=4)
+    assert (counts(told), told["after"], told["unnamed"]) == ((3, 3, 0, 0), "", 0)

@@ -3577,6 +3577,20 @@ GUARDS = [
         ":\n",
         f"{ROUNDS} -k 'moved or first_few'",
     ),
+    Guard(
+        "what has no id is not audited",
+        "tracks/table.py",
+        "        return [*self.playable(), *self._has_id()]\n",
+        "        return self.playable()\n",
+        f"{ROUNDS} -k without_an_id",
+    ),
+    Guard(
+        "one row of odd bytes keeps no file from being named",
+        "tracks/table.py",
+        '        stored = sa.func.convert_to(file_path, "SQL_ASCII", type_=sa.LargeBinary)\n',
+        '        stored = sa.func.convert_to(file_path, "UTF8", type_=sa.LargeBinary)\n',
+        f"{NAMES} -k another_rows",
+    ),
     # -- the audit of buckets
     Guard(
         "a key that isn't listed is asked for by itself",

@@ -351,6 +351,22 @@ def test_tracks_prove_their_disk_whatever_bytes_another_ones_name_is_in(
     assert (status_of(raw, slow), status_of(raw, ghost)) == ("processing", "failed")
 
 
+@pytest.mark.parametrize(("raw", "codec"), [("SQL_ASCII", "utf-8"), ("WIN1252", "cp1252")], indirect=["raw"])
+def test_an_audit_names_files_whatever_bytes_another_rows_name_is_in(
+    raw: Library, codec: str, instance: dg.DagsterInstance
+) -> None:
+    for number in range(5):
+        raw.add(f"Müsik/{number}.flac", status="ready", content=b"music")
+    add_in_bytes(raw, "Müsik/Beyonc".encode(codec) + b"\x81", is_there=False)
+    raw.write("Müsik/leaked.flac")
+    raw.write("Müsik/音楽.flac")
+    result = run_job(raw, instance, job="audit_track_files", ops=AT_ONCE)
+    assert result.success, failure(result)
+    assert result.output_for_node("find_unnamed_files").unnamed == 2
+    said = result.output_for_node("report_audit")
+    assert (said["present"], said["unverifiable"]) == (5, 1)
+
+
 @pytest.mark.parametrize("raw", ["LATIN1"], indirect=True)
 def test_a_folder_whose_name_the_databases_encoding_does_not_have_is_looked_into(
     raw: Library, instance: dg.DagsterInstance
