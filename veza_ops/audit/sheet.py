@@ -7,7 +7,7 @@ from typing import Any
 
 COLUMNS = ("finding", "id", "path", "size", "expected_size", "modified", "found_at", "why")
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What spreadsheets take for the beginning of a formula, and would compute (OWASP, "CSV injection")."""
 
 

@@ -332,10 +332,11 @@ def test_where_nothing_was_found_there_is_no_sheet(library: Library, instance: d
 
 
 def test_no_name_of_a_file_is_computed_by_a_spreadsheet() -> None:
-    names = ["=1+1", "@SUM(A1)", "+1", "-1", "\tx", "\rx", "plain", "caf\udce9"]
+    names = ["=1+1", "@SUM(A1)", "+1", "-1", "\tx", "\rx", "\nx", "plain", "caf\udce9"]
+    names = [*(f"{each}1" for each in "\uff1d\uff0b\uff0d\uff20"), *names]
     _, *rows = [line.decode() for line in lines(("unnamed", {"path": name, "size": 1}) for name in names)]
     cells = [row.partition(",,")[2].removeprefix('"')[0] for row in rows]
-    assert cells == ["'"] * 6 + ["p", "c"]
+    assert cells == ["'"] * 11 + ["p", "c"]
     assert rows[-1] == "unnamed,,caf\\udce9,1,,,,\r\n"
 
 
