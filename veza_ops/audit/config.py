@@ -7,6 +7,7 @@ from veza_ops.steps import StepConfig
 _RATE = Field(
     default=0.0,
     ge=0,
+    allow_inf_nan=False,
     description="Looks a second, on average, for storage that others need as well. 0: no limit.",
 )
 
@@ -19,7 +20,11 @@ DROPPINGS = [
     ".nfs*",
     "@eaDir/",
     "\\#recycle/",
+    "$RECYCLE.BIN/",
+    ".Trash-*/",
     ".snapshot/",
+    ".zfs/",
+    ".stversions/",
 ]
 """What systems leave beside people's files."""
 
@@ -32,7 +37,7 @@ _AGE = Field(
 _IGNORE = Field(
     default=DROPPINGS,
     description="Patterns, as in a .gitignore file at the top of the root or the bucket, of files that are no track's "
-    "and are not told of.",
+    "and are not told of. What is given takes the place of the usual ones, which systems leave behind.",
 )
 
 
@@ -62,7 +67,10 @@ class WalkConfig(StepConfig):
     """Which files are looked up."""
 
     folders: list[str] = Field(
-        default=["."], description="Folders of the storage root that hold nothing but tracks' files, relative to it."
+        default=["."],
+        min_length=1,
+        description="Folders of the storage root that hold nothing but tracks' files, relative to it. For none, set "
+        "max_files to 0.",
     )
     max_files: int = Field(
         default=1_000_000, ge=0, description="Files looked up in this run, at most. 0: no files are walked."

@@ -24,7 +24,7 @@ from veza_ops.runs import Location
 from veza_ops.steps import NOT_CONFIGURED, config_of, plain_failures, refused
 from veza_ops.storage.files import Files
 from veza_ops.storage.proof import Proof
-from veza_ops.storage.walk import CUT
+from veza_ops.storage.walk import CUT, inside
 from veza_ops.tracks.row import Judged, Track
 from veza_ops.witnesses import draw
 
@@ -225,6 +225,7 @@ def find_unnamed_files(
         files, records = storage.files(), lists_of(context, evidence)
         earlier = of_earlier(recheck_of(context), evidence, context.instance)
         sieve = Sieve(files.layout, config.min_age_hours, config.ignore)
+        folders = inside(files.layout.top, config.folders)
         drop_earlier(records, YET_UNNAMED, YET_LINKS, of_buckets=False)
     found = Unnamed()
     with plain_failures(context):
@@ -234,7 +235,7 @@ def find_unnamed_files(
         named, throttle = Table(database.tracks, "").named, Throttle(config.max_looks_per_second)
         if earlier:
             return _taken_over(earlier, records)
-        walk = files.walk(config.folders)
+        walk = files.walk(folders)
         for number in count():
             stored = list(islice(walk, min(throttle.size(config.page_size), config.max_files - found.walked)))
             if not stored:

@@ -7,7 +7,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from veza_ops.bounds import Beat, with_beats
+from veza_ops.errors import ConfigurationError
 from veza_ops.storage import disk
+from veza_ops.storage.layout import in_one_form
 from veza_ops.storage.look import in_words
 
 _HELD_OPEN = 64
@@ -33,6 +35,27 @@ class Stored(NamedTuple):
 
 Way = Sequence[tuple[str, Iterator["Stored | str"]]]
 """The folders on the way down to the present one, each with what is still to be told of it."""
+
+
+def inside(top: str, folders: Iterable[str]) -> list[str]:
+    """`folders` relative to the root at `top`. Raises ConfigurationError for what can't be a folder in there."""
+    root = f"{top.rstrip('/')}/"
+    relative = [in_one_form(f"{folder or '.'}/".removeprefix(root)) for folder in folders]
+    if not all(map(_may_be_below, relative)):
+        raise ConfigurationError(
+            "find_unnamed_files.folders names what can't be a folder inside the storage root. Give folders there, such "
+            "as uploads, relative to it. What is elsewhere is walked where storage.path_map leads to it."
+        )
+    return relative
+
+
+def _may_be_below(path: str) -> bool:
+    """Whether a path, in one form, doesn't lead out of where it begins, and can be one at all."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in path and path != ".." and not path.startswith(("/", "../"))
 
 
 def walk(tops: Iterable[str], answer_seconds: float = 30.0) -> Iterator[Stored]:

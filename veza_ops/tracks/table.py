@@ -180,8 +180,8 @@ class Tracks(WritingTracks):
             wanted: sa.TableValuedAlias = listed(list(file_paths), "file_path")
             found = sa.select(file_path).where(file_path.in_(sa.select(wanted.c.file_path)))
             return set(self.connection.scalars(found))
-        # Compared as the bytes that the table stores: that the encoding lacks a name, or the bytes of a row, is no error
-        # then.
+        # Compared as the bytes that the table stores, so that neither a name that the encoding lacks is an error, nor
+        # bytes of a row that it lacks.
         paths = encoded(file_paths, encoding)
         wanted = listed([each.hex() for each in paths], "file_path")
         stored = sa.func.convert_to(file_path, "SQL_ASCII", type_=sa.LargeBinary)

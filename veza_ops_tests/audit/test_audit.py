@@ -142,6 +142,57 @@ def test_only_the_folders_that_hold_tracks_are_walked(library: Library, instance
     assert audit(library, instance, walk={"folders": ["playable"]})["walked"] == 3
 
 
+NO_FOLDERS = ["../postgres-data", "/etc", "uploads/../../x", "..", "a\0b", "a\ud800b"]
+
+
+@pytest.mark.parametrize("folder", NO_FOLDERS, ids=ascii)
+def test_what_can_not_be_a_folder_inside_the_root_is_refused_and_not_shown(
+    library: Library, instance: dg.DagsterInstance, folder: str
+) -> None:
+    result = run_job(
+        library, instance, job="audit_track_files", ops={"find_unnamed_files": {"folders": ["playable", folder]}}
+    )
+    assert failure(result).startswith("find_unnamed_files.folders names what can't be a folder inside the storage root")
+    assert "Traceback" not in failure(result)
+
+
+def test_what_systems_leave_behind_is_ignored_unless_something_else_is_to_be(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    for folder in (".zfs/snapshot", ".Trash-1000/files", "$RECYCLE.BIN/S-1-5", ".stversions", "#recycle", "@eaDir"):
+        library.write(f"{folder}/song.flac")
+    told = audit(library, instance)
+    assert (told["unnamed"], told["unnamed_ignored"]) == (0, 6)
+    told = audit(library, instance, walk={"ignore": [".zfs/"]})
+    assert (told["unnamed"], told["unnamed_ignored"]) == (5, 1)
+
+
+def test_a_folder_inside_the_root_may_be_written_in_any_way(library: Library, instance: dg.DagsterInstance) -> None:
+    for folder in (f"{library.root}/playable", "./playable//", "other/../playable", str(library.root), ""):
+        assert audit(library, instance, walk={"folders": [folder]})["walked"] == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "field", "value"),
+    [
+        ("find_unnamed_files", "folders", []),
+        ("find_unnamed_files", "max_looks_per_second", float("inf")),
+        ("audit_files", "max_looks_per_second", float("nan")),
+        ("find_unnamed_files", "min_age_hours", float("nan")),
+        ("audit_buckets", "max_minutes", float("nan")),
+    ],
+)
+def test_a_value_that_is_none_is_refused_by_the_name_of_its_field(
+    library: Library, instance: dg.DagsterInstance, step: str, field: str, value: object
+) -> None:
+    result = run_job(library, instance, job="audit_track_files", ops={step: {field: value}})
+    (failed,) = [event for event in result.all_events if event.is_step_failure]
+    assert failed.step_key == step
+    assert failed.step_failure_data.error
+    assert failed.step_failure_data.error.cause
+    assert f"\n{field}\n" in failed.step_failure_data.error.cause.message
+
+
 def test_a_name_that_is_no_text_is_unnamed_and_breaks_nothing(library: Library, instance: dg.DagsterInstance) -> None:
     path = bytes(library.root) + b"/caf\xe9.flac"
     with open(path, "wb") as file:

@@ -3591,6 +3591,34 @@ GUARDS = [
         '        stored = sa.func.convert_to(file_path, "UTF8", type_=sa.LargeBinary)\n',
         f"{NAMES} -k another_rows",
     ),
+    Guard(
+        "what is walked is inside the root",
+        "storage/walk.py",
+        'path != ".." and not path.startswith(("/", "../"))\n',
+        "path is not None\n",
+        "audit/test_audit.py -k inside_the_root",
+    ),
+    Guard(
+        "a folder that no file can be called is refused plainly",
+        "storage/walk.py",
+        '    return "\\0" not in path and',
+        "    return",
+        "audit/test_audit.py -k inside_the_root",
+    ),
+    Guard(
+        "a rate is a number of looks",
+        "audit/config.py",
+        "    allow_inf_nan=False,\n",
+        "",
+        "audit/test_audit.py -k name_of_its_field",
+    ),
+    Guard(
+        "a walk of nothing at all is asked for by its limit",
+        "audit/config.py",
+        "        min_length=1,\n",
+        "",
+        "audit/test_audit.py -k name_of_its_field",
+    ),
     # -- the audit of buckets
     Guard(
         "a key that isn't listed is asked for by itself",
