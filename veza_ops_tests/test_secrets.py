@@ -129,6 +129,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "database.url": ("cleanup_orphan_tracks", {"database": {"url": VARIABLE}}),
     "database.db_schema": ("cleanup_orphan_tracks", {"database": {"db_schema": VARIABLE}}),
     "database.tracks_table": ("cleanup_orphan_tracks", {"database": {"tracks_table": VARIABLE}}),
+    "database.size_column": ("audit_track_files", {"database": {"size_column": VARIABLE}}),
     "database.not_playable": ("cleanup_orphan_tracks", {"database": {"not_playable": [VARIABLE]}}),
     "database.lock_timeout_seconds": ("cleanup_orphan_tracks", {"database": {"lock_timeout_seconds": VARIABLE}}),
     "storage.root": ("cleanup_orphan_tracks", {"storage": {"root": VARIABLE}}),
@@ -213,6 +214,18 @@ def test_a_folder_that_is_there_is_no_secret_and_is_named(
         file.unlink()
     result = run_job(library, instance, storage={"root": VARIABLE})
     assert f"with the root {library.root}" in failure(result)
+
+
+def test_a_column_that_has_sizes_is_no_secret_and_is_named(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOMETHING_ELSE", "bytes_of_file")
+    assert "no column ***" in failure(
+        run_job(library, instance, job="audit_track_files", database={"size_column": VARIABLE})
+    )
+    library.execute("ALTER TABLE tracks ADD bytes_of_file bigint")
+    assert run_job(library, instance, job="audit_track_files", database={"size_column": VARIABLE}).success
+    assert shown("no file at bytes_of_file.flac") == "no file at bytes_of_file.flac"
 
 
 def test_a_mistake_whose_words_hold_a_secret_is_not_told_in_them(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from veza_ops.errors import TracksTableError
-from veza_ops.text import shown
+from veza_ops.text import reveal, shown
 from veza_ops.tracks.playable import listed
 from veza_ops.tracks.row import SIZE_COLUMN
 from veza_ops.tracks.table import Tracks
@@ -39,6 +39,8 @@ def can_tell(tracks: Tracks, column: str) -> bool:
             f"The table {tracks.table.fullname} has no column {shown(column)} of whole numbers that this role may "
             "read. Set database.size_column to the column that has the sizes of files in bytes, or to nothing."
         )
+    if is_number:
+        reveal(column)
     return bool(is_number)
 
 
