@@ -19,6 +19,7 @@ _WELL = "well"
 _DAYS = 7
 _COUNTED = "marked_failed", "raced", "refused"
 _UNDO = "restore_orphan_tracks"
+_MODULE = "veza_ops.definitions"
 _THE_ONE = "__repository__"
 
 
@@ -68,12 +69,13 @@ def undo(run: dg.DagsterRun) -> dg.MetadataValue[Any]:
     if origin is None:
         steps = {"find_marked_tracks": {"run_id": run.run_id}, "restore_tracks": {"dry_run": True}}
         config = json.dumps({"ops": {name: {"config": fields} for name, fields in steps.items()}})
-        return dg.MetadataValue.text(f"dagster job execute -m veza_ops.definitions -j {_UNDO} --config-json '{config}'")
+        module = Location.of_run(run).module or _MODULE
+        return dg.MetadataValue.text(f"dagster job execute -m {module} -j {_UNDO} --config-json '{config}'")
     repository, location = origin.repository_origin.repository_name, origin.repository_origin.code_location_origin
     # As the web UI has it: the one repository of a code location isn't named.
-    place = location.location_name if repository == _THE_ONE else f"{repository}@{location.location_name}"
-    config = _CONFIG.format(run.run_id)
-    return dg.MetadataValue.url(f"/locations/{quote(place)}/jobs/{_UNDO}/playground/setup?config={quote(config)}")
+    name = location.location_name if repository == _THE_ONE else f"{repository}@{location.location_name}"
+    place, config = quote(name, safe=""), quote(_CONFIG.format(run.run_id))
+    return dg.MetadataValue.url(f"/locations/{place}/jobs/{_UNDO}/playground/setup?config={config}")
 
 
 _CONFIG = """ops:

@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 import dagster as dg
 import pytest
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from veza_ops.cleanup.asset import NO_ORPHAN_LEFT, NOTHING_STUCK
@@ -111,9 +113,18 @@ def test_a_dry_run_says_nothing_of_health_and_changes_nothing_of_it(
     assert sum(row[1] for row in rows(observed(instance)["week"])) == 2
 
 
-@pytest.mark.parametrize(("repository", "at"), [("__repository__", "veza%20ops"), ("named", "named%40veza%20ops")])
-def test_undoing_a_run_is_a_link_to_the_launchpad_with_its_id_filled_in(repository: str, at: str) -> None:
-    origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("veza ops"), repository)
+@pytest.mark.parametrize(
+    ("repository", "location", "at"),
+    [
+        ("__repository__", "veza ops", "veza%20ops"),
+        ("named", "veza ops", "named%40veza%20ops"),
+        ("__repository__", "veza/eu", "veza%2Feu"),
+    ],
+)
+def test_undoing_a_run_is_a_link_to_the_launchpad_with_its_id_filled_in(
+    repository: str, location: str, at: str
+) -> None:
+    origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), repository)
     run = dg.DagsterRun("cleanup", run_id=RUN, remote_job_origin=RemoteJobOrigin(origin, "cleanup"))
     place, _, config = str(undo(run).value).partition("?config=")
     assert place == f"/locations/{at}/jobs/restore_orphan_tracks/playground/setup"
@@ -131,3 +142,9 @@ def test_undoing_a_run_of_the_command_line_is_a_command() -> None:
     config = json.loads(command[-1])
     assert dg.validate_run_config(defs.resolve_job_def("restore_orphan_tracks"), config)
     assert config["ops"]["find_marked_tracks"] == {"config": {"run_id": RUN}}
+
+
+def test_undoing_a_run_of_the_command_line_takes_the_module_that_it_was_started_from() -> None:
+    code = RepositoryPythonOrigin("python", ModuleCodePointer("veza_eu.location", "defs", None))
+    run = dg.DagsterRun("cleanup", run_id=RUN, job_code_origin=JobPythonOrigin("cleanup", code))
+    assert shlex.split(str(undo(run).value))[3:5] == ["-m", "veza_eu.location"]
