@@ -1,18 +1,22 @@
 """Asking for the library's health at any time: the looks that a cleanup takes, with nothing written."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import dagster as dg
 
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.asset import CHECKS, NO_ORPHAN_LEFT, NOTHING_STUCK, NOTHING_UNVERIFIABLE, of_stale
-from veza_ops.cleanup.config import FindConfig
+from veza_ops.cleanup.config import SETTLE_SECONDS, FindConfig
 from veza_ops.cleanup.ops import look_through, search
-from veza_ops.cleanup.rules import Outcome
+from veza_ops.cleanup.rules import Checked
+from veza_ops.cleanup.stuck import may_grow
 from veza_ops.errors import StorageNotProvenError
 from veza_ops.findings import Finding, asked_for, of_proof, of_refusal, unanswered
 from veza_ops.resources import Database, Storage
 from veza_ops.steps import NOT_CONFIGURED, plain_failures
+from veza_ops.storage.files import Files
 from veza_ops.witnesses import draw
 
 
@@ -39,13 +43,10 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
     with database.tracks(writable=False) as tracks:
         found = search(tracks, config, storage)
         sample = draw(tracks, files.layout, storage.sample_size)
-    outcomes: list[Outcome] = []
     try:
         files.require_root()
-        for stale in found.batches:
-            checked = look_through(stale, database, storage)
-            outcomes.append(rules.outcome(checked, dry_run=True))
-        outcome = rules.total(outcomes)
+        looks = _settled(files, (look_through(each, database, storage) for each in found.batches))
+        outcome = rules.total(rules.outcome(each, dry_run=True) for each in looks)
         proof = outcome.proof | files.prove(sample, sample.areas).proof()
         (outcome.proof if found.batches else proof).require(files.layout)
     except StorageNotProvenError as error:
@@ -60,3 +61,21 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
     yield from findings
     if all(each.check is not NOTHING_STUCK for each in findings):
         yield from unanswered("Not all of the storage is proven, so there may be some that nobody saw.", NOTHING_STUCK)
+
+
+def _settled(files: Files, looks: Iterable[Checked]) -> Iterator[Checked]:
+    """`looks`, of which those that may take a file that grows for one that is stuck are measured again, after a while.
+
+    What they have of such files comes by itself, last of all, so that all of them wait once.
+    """
+    growing: list[Checked] = []
+    for each in looks:
+        if may_grow(each.held, each.sweep.stuck, each.sweep.age_seconds):
+            growing.append(replace(each, missing=(), unverifiable=()))
+            yield replace(each, held=())
+        else:
+            yield each
+    if growing:
+        time.sleep(SETTLE_SECONDS)
+    for each in growing:
+        yield rules.measured_again(files, each)

@@ -6,12 +6,11 @@ While the server writes one part, a thread of ours looks for the next one and pl
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from veza_ops.bounds import Ahead
 from veza_ops.cleanup import rules
 from veza_ops.cleanup.rules import Checked, Outcome
-from veza_ops.cleanup.stuck import second_look
 from veza_ops.errors import VezaOpsError
 from veza_ops.evidence import REFUSED, UNVERIFIABLE, WOULD_MARK, digest, entry
 from veza_ops.recording import MARK, Plan, Recorder
@@ -50,8 +49,7 @@ class Marking:
         records, batch = self.recorder.records, self.recorder.batch
         for kind in (UNVERIFIABLE, REFUSED, WOULD_MARK):  # an earlier attempt's, found anew now
             records.drop(*records.files(kind, batch))
-        standing = second_look(self.files, checked.held, checked.sweep.stuck, checked.sweep.age_seconds)
-        checked = replace(checked, held=(), standing=standing)
+        checked = rules.measured_again(self.files, checked)
         if earlier := self.recorder.done_earlier(MARK):
             done, checked = checked.split(earlier)
             yield rules.outcome(done, marked={track.place for track in earlier})

@@ -11,7 +11,7 @@ from heapq import nsmallest
 from operator import attrgetter, or_
 from typing import TYPE_CHECKING, Self
 
-from veza_ops.cleanup.stuck import Held, Standing, at_first, came, first_look
+from veza_ops.cleanup.stuck import Held, Standing, at_first, came, first_look, second_look
 from veza_ops.looks import LISTED, Learned, Looking, Transaction
 from veza_ops.storage.files import AN_HOUR, Files
 from veza_ops.storage.layout import Layout
@@ -38,7 +38,7 @@ class Sweep:
     quiet: str | None = None
     """A track that was touched since then is left alone."""
     stuck: str = ""
-    """A track that is older, and has its file, is stuck."""
+    """A track that is older in whatever zone its time was written, and has its file, is stuck."""
     stuck_hours: float = 24
     """How long that is."""
 
@@ -197,7 +197,7 @@ def find_stale(
     touched = str(now - quiet) if quiet else None
     sweep = Sweep(
         *(str(now), str(now - threshold), message, Sample(), threshold.total_seconds(), touched),
-        *(str(now - stuck), stuck.total_seconds() / 3600),
+        *(tracks.as_shown(now - stuck), stuck.total_seconds() / 3600),
     )
     batches = tracks.batches(sweep.stale(tracks), size=batch_size)
     if batches:
@@ -247,6 +247,12 @@ def seconds_to_settle(checked: Checked, settle: timedelta, database: Transaction
 def _now(database: Transaction) -> str:
     with database() as tracks:
         return str(tracks.now())
+
+
+def measured_again(files: Files, checked: Checked) -> Checked:
+    """`checked`, of which the files that are there were measured a second time."""
+    standing = second_look(files, checked.held, checked.sweep.stuck, checked.sweep.age_seconds)
+    return replace(checked, held=(), standing=standing)
 
 
 def check_again(files: Files, checked: Checked, database: Transaction | None = None) -> Checked:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import nsmallest
-from itertools import repeat
 from operator import itemgetter
 from typing import NamedTuple, Self
 
@@ -88,10 +87,16 @@ def second_look(files: Files, held: Sequence[Held], stuck_before: str, recent_se
     """
     since = time.time() - recent_seconds
     recent = [number for number, row in enumerate(held) if row[4] is None or row[4] > since]
-    now: list[Measure | None] = [None] * len(held)
+    now = list(map(_first, held))
     for number, measure in zip(recent, _measured(files, [held[each][1] for each in recent]), strict=True):
         now[number] = measure
     return standing(held, now, stuck_before)
+
+
+def may_grow(held: Iterable[Held], stuck_before: str, recent_seconds: float) -> bool:
+    """Whether one that a single look calls stuck may be growing: somebody has written to it in `recent_seconds`."""
+    since = time.time() - recent_seconds
+    return any(row[2] < stuck_before and row[4] is not None and row[4] > since for row in held)
 
 
 def came(files: Files, tracks: Sequence[Track]) -> Standing:
@@ -105,13 +110,16 @@ def came(files: Files, tracks: Sequence[Track]) -> Standing:
 
 
 def standing(held: Sequence[Held], now: Iterable[Measure | None], stuck_before: str) -> Standing:
-    """What there is to tell of `held`, of whose files `now` is known this."""
+    """What there is to tell of `held`, of whose files `now` is known this.
+
+    What wasn't measured both times is not called stuck: it may be growing.
+    """
     if not held:
         return Standing()
     measures = list(now)
     states = [_state(row[3], row[4], measure) for row, measure in zip(held, measures, strict=True)]
     stuck = sum(
-        row[2] < stuck_before and state is not State.GROWING and (measure is not None or row[3] is not None)
+        row[2] < stuck_before and state is not State.GROWING and measure is not None and row[3] is not None
         for row, state, measure in zip(held, states, measures, strict=True)
     )
     rows = zip(held, states, measures, strict=True)
@@ -125,7 +133,7 @@ def standing(held: Sequence[Held], now: Iterable[Measure | None], stuck_before: 
 
 def at_first(held: Sequence[Held], stuck_before: str) -> Standing:
     """What there is to tell where nobody looks again."""
-    return standing(held, repeat(None, len(held)), stuck_before)
+    return standing(held, map(_first, held), stuck_before)
 
 
 def _first(row: Held) -> Measure | None:

@@ -45,6 +45,13 @@ class Tracks(WritingTracks):
             return 0.0
         return math.inf if seconds is None else float(seconds) / 3600
 
+    def as_shown(self, moment: datetime) -> str:
+        """A moment in UTC as the earliest that ``created_at`` may say if it was written then, in whatever zone."""
+        zones = () if has_zone(self._created.type) else facts_of(self.table).zones
+        utc = sa.cast(str(moment), sa.DateTime())
+        walls = (sa.func.timezone(zone, sa.func.timezone("UTC", utc)) for zone in zones)
+        return str(self.connection.scalar(sa.select(sa.func.least(utc, *walls))))
+
     def require_room(self, message: str) -> None:
         """Raises TracksTableError when ``status_message`` is too short for `message`."""
         require_room(self.table, message)

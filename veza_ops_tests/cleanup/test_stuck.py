@@ -16,6 +16,7 @@ import pytest
 from demo.store import Store
 from veza_ops.cleanup.asset import NOTHING_STUCK
 from veza_ops.cleanup.checks import library_health
+from veza_ops.cleanup.config import SETTLE_SECONDS, FindConfig
 from veza_ops.cleanup.stuck import Held, Standing, State, Stuck, at_first, first_look, second_look, standing
 from veza_ops.definitions import build_defs
 from veza_ops.findings import TRACKS
@@ -136,11 +137,12 @@ def check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     return told
 
 
-def ask(library: Library) -> dg.ExecuteInProcessResult:
+def ask(library: Library, config: dg.RunConfig | None = None) -> dg.ExecuteInProcessResult:
     """Press Execute on the asset's Checks tab."""
     return dg.materialize(
         [library_health],
         selection=dg.AssetSelection.checks(library_health),
+        run_config=config,
         resources={"database": Database(url=library.url), "storage": Storage(root=str(library.root))},
     )
 
@@ -206,9 +208,53 @@ def test_a_wrong_number_in_the_environment_keeps_no_cleanup_from_its_work(
     assert library.status(ghost) == "failed"
 
 
+@pytest.mark.usefixtures("waited")
 def test_whoever_asks_for_the_checks_is_told_the_same(library: Library) -> None:
     library.add("a.flac", content=b"music", age=timedelta(hours=25))
     assert not check(ask(library)).passed
+
+
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long whoever asks for the checks had to wait, instead of waiting."""
+    waited: list[float] = []
+    monkeypatch.setattr("veza_ops.cleanup.checks.time.sleep", waited.append)
+    return waited
+
+
+def test_whoever_asks_for_the_checks_waits_once_for_files_that_may_grow(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def settle(seconds: float) -> None:
+        waited.append(seconds)
+        library.write("slow.flac", b"more music")
+
+    monkeypatch.setattr("veza_ops.cleanup.checks.time.sleep", settle)
+    library.add("slow.flac", content=b"m", age=timedelta(hours=30))
+    library.add("done.flac", content=b"music", age=timedelta(hours=25))
+    library.add_ghost()
+    config = dg.RunConfig({"library_health": FindConfig(batch_size=1)})
+    told = check(ask(library, config))
+    assert {name: value.value for name, value in told.metadata.items()} == {
+        "stuck": 1,
+        "growing": 1,
+        "waiting": 1,
+        "empty": 0,
+    }
+    assert waited == [SETTLE_SECONDS]
+
+
+def test_whoever_asks_for_the_checks_waits_for_no_file_that_is_old_or_of_a_young_track(
+    library: Library, waited: list[float]
+) -> None:
+    library.add("young.flac", content=b"music", age=timedelta(hours=3))
+    library.add("old.flac", content=b"music", age=timedelta(hours=30))
+    os.utime(library.root / "old.flac", (1_700_000_000, 1_700_000_000))
+    told = check(ask(library))
+    assert (told.metadata["stuck"].value, told.metadata["waiting"].value) == (1, 2)
+    assert waited == []
 
 
 def test_files_that_give_no_answer_are_there_all_the_same_and_cost_one_look_s_time(
@@ -284,8 +330,22 @@ def test_what_is_known_of_some_and_of_others_adds_up() -> None:
 
 def test_what_nobody_could_measure_is_not_called_stuck() -> None:
     assert standing([("1", "a", "2026-01-01", None, None)], [None], "2026-01-02").stuck == 0
-    assert standing([("1", "a", "2026-01-01", None, None)], [A], "2026-01-02").stuck == 1
-    assert standing([("1", "a", "2026-01-01", *A)], [None], "2026-01-02").stuck == 1
+    assert standing([("1", "a", "2026-01-01", None, None)], [A], "2026-01-02").stuck == 0
+    assert standing([("1", "a", "2026-01-01", *A)], [None], "2026-01-02").stuck == 0
+    assert standing([("1", "a", "2026-01-01", *A)], [A], "2026-01-02").stuck == 1
+    assert at_first([("1", "a", "2026-01-01", None, None)], "2026-01-02").stuck == 0
+
+
+@pytest.mark.parametrize(("ago", "is_stuck"), [(3500, False), (3700, True)])
+def test_a_file_that_gives_no_answer_the_second_time_is_stuck_only_if_it_need_not_be_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ago: int, *, is_stuck: bool
+) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    os.utime(tmp_path / "a", (time.time() - ago, time.time() - ago))
+    files = Files(Layout(str(tmp_path)))
+    held = first_look(files, [Track("1", "a", "2026-01-01", None)])
+    monkeypatch.setattr(disk, "measures", lambda *_: [None])
+    assert second_look(files, held, "2026-01-02", 3600).stuck == is_stuck
 
 
 def test_what_was_created_at_the_bound_is_not_stuck_yet() -> None:

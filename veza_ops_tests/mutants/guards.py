@@ -1166,6 +1166,20 @@ GUARDS = [
         "    local = sa.false()\n",
         "tracks/test_database.py -k session",
     ),
+    Guard(
+        "a track is stuck only if it is old enough in each zone",
+        "tracks/table.py",
+        "sa.func.least(utc, *walls)",
+        "sa.func.least(utc)",
+        f"{CLOCKS} -k called_stuck",
+    ),
+    Guard(
+        "a track whose time holds its zone is no younger for the server's",
+        "tracks/table.py",
+        "        zones = () if has_zone(self._created.type) else facts_of(self.table).zones\n        utc =",
+        "        zones = facts_of(self.table).zones\n        utc =",
+        f"{CLOCKS} -k holds_its_zone",
+    ),
     # -- batches, evidence, retries
     Guard(
         "each batch is committed on its own",
@@ -1864,6 +1878,20 @@ GUARDS = [
         "        # The cursor stays, so that the load is still made good once there is a database.\n",
         "        context.update_cursor(load)\n",
         "cleanup/test_loads.py",
+    ),
+    Guard(
+        "a code location with a slash in its name has a link to the undo",
+        "cleanup/page.py",
+        'quote(name, safe="")',
+        "quote(name)",
+        "cleanup/test_page.py -k launchpad",
+    ),
+    Guard(
+        "the command for the undo names the module that the run was started from",
+        "cleanup/page.py",
+        "Location.of_run(run).module or _MODULE",
+        "_MODULE",
+        "cleanup/test_page.py -k module",
     ),
     # -- beside other people's definitions
     Guard(
@@ -3895,6 +3923,48 @@ GUARDS = [
         "row[2] < stuck_before and state is not State.GROWING and",
         "row[2] < stuck_before and",
         f"{STUCK} -k too_long",
+    ),
+    Guard(
+        "what gave no answer at the second look is not called stuck",
+        "cleanup/stuck.py",
+        " and measure is not None and row[3] is not None\n",
+        " and row[3] is not None\n",
+        f"{STUCK} -k 'second_time or could_measure'",
+    ),
+    Guard(
+        "what gave no answer at the first look is not called stuck",
+        "cleanup/stuck.py",
+        " and measure is not None and row[3] is not None\n",
+        " and measure is not None\n",
+        f"{STUCK} -k could_measure",
+    ),
+    Guard(
+        "an old file need not be measured twice to be called stuck",
+        "cleanup/stuck.py",
+        "    now = list(map(_first, held))\n",
+        "    now: list[Measure | None] = [None] * len(held)\n",
+        f"{STUCK} -k second_time",
+    ),
+    Guard(
+        "whoever asks for the checks is told of no file that grows",
+        "cleanup/checks.py",
+        "        yield rules.measured_again(files, each)\n",
+        "        yield each\n",
+        f"{STUCK} -k waits_once",
+    ),
+    Guard(
+        "files settle before whoever asks for the checks is answered",
+        "cleanup/checks.py",
+        "        time.sleep(SETTLE_SECONDS)\n",
+        "        pass\n",
+        f"{STUCK} -k waits_once",
+    ),
+    Guard(
+        "nobody waits for files that are old or of young tracks",
+        "cleanup/checks.py",
+        "        if may_grow(each.held, each.sweep.stuck, each.sweep.age_seconds):\n",
+        "        if each.held:\n",
+        f"{STUCK} -k waits_for_no_file",
     ),
     Guard(
         "measuring takes as long as one look may",

@@ -123,6 +123,43 @@ def test_a_row_of_a_minute_ago_is_young_in_whatever_zone_of_the_servers_it_was_w
     naive.execute(f"DROP ROLE {role}")
 
 
+def stuck(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> object:
+    """How many tracks a run calls stuck, of one whose file is there."""
+    assert counts(result)["present"] == 1
+    (observation,) = instance.fetch_observations(TRACKS, limit=1).records
+    assert observation.asset_observation
+    return observation.asset_observation.metadata["stuck"].value
+
+
+@pytest.mark.parametrize(
+    ("of_server", "written_in", "hours", "is_stuck"),
+    [
+        ("America/Los_Angeles", "America/Los_Angeles", 17, False),
+        ("America/Los_Angeles", "America/Los_Angeles", 25, True),
+        ("America/Los_Angeles", "UTC", 25, False),
+        ("America/Los_Angeles", "UTC", 33, True),
+        ("Asia/Tokyo", "UTC", 25, True),
+    ],
+)
+def test_a_track_is_called_stuck_only_if_it_is_old_enough_in_whatever_zone_it_was_written(
+    naive: Library, instance: dg.DagsterInstance, of_server: str, written_in: str, hours: int, *, is_stuck: bool
+) -> None:
+    naive.execute(f"ALTER DATABASE {naive.database} SET timezone = '{of_server}'")
+    naive.engine.dispose()
+    naive.write(naive.row(add_as_of(naive, written_in, hours * 60))["file_path"])
+    assert stuck(instance, run_job(naive, instance)) == is_stuck
+
+
+def test_a_track_whose_time_holds_its_zone_is_stuck_as_soon_as_it_is_old_enough(
+    make_library: Callable[[Schema], Library], instance: dg.DagsterInstance
+) -> None:
+    library = make_library(Schema(created_at="timestamptz", updated_at="timestamp"))
+    library.execute(f"ALTER DATABASE {library.database} SET timezone = 'America/Los_Angeles'")
+    library.engine.dispose()
+    library.add("uploads/there.flac", content=b"music", age=timedelta(hours=25))
+    assert stuck(instance, run_job(library, instance)) == 1
+
+
 def test_in_the_hour_that_comes_twice_a_row_is_as_young_as_it_may_be(
     naive: Library, instance: dg.DagsterInstance
 ) -> None:
