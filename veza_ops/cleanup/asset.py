@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from veza_ops.cleanup.limit import TooManyOrphansError
-from veza_ops.cleanup.rules import Outcome
+from veza_ops.cleanup.rules import Outcome, Sweep
 from veza_ops.cleanup.stuck import State
 from veza_ops.findings import MAX_ORPHANS, STORAGE_PROVEN, TRACKS, Finding, of_proof, some_tracks
+from veza_ops.storage.layout import Layout
+from veza_ops.storage.look import Look
 
 STUCK_TABLE = "stuck_tracks"
 """What the metadata calls the table of the tracks that have their file, the oldest first."""
@@ -41,16 +43,30 @@ NOTHING_STUCK = dg.AssetCheckSpec(
 CHECKS = (NO_ORPHAN_LEFT, NOTHING_UNVERIFIABLE, STORAGE_PROVEN, NOTHING_STUCK)
 
 
-def of_stale(outcome: Outcome, stuck_hours: float, unseen: str = "") -> Iterator[Finding]:
+def of_stale(outcome: Outcome, sweep: Sweep, layout: Layout, unseen: str = "") -> Iterator[Finding]:
     """What became of the stale tracks, or what a mere look at them came to; `unseen` says why there may be more.
 
-    Those that have their file are stuck after `stuck_hours`.
+    While nobody sees one that is stuck, but there may be some (`may_be_stuck`), that question is left open.
     """
     yield _orphans(outcome, unseen)
     yield _unverifiable(outcome)
-    is_away = outcome.proof.refused or outcome.proof.left
-    if outcome.standing.stuck or not is_away:  # or a disk that is away may hold some that are stuck
-        yield _stuck(outcome, stuck_hours)
+    if outcome.standing.stuck or not may_be_stuck(outcome, sweep, layout):
+        yield _stuck(outcome, sweep.stuck_hours)
+
+
+def may_be_stuck(outcome: Outcome, sweep: Sweep, layout: Layout) -> str:
+    """Why there may be stuck tracks that nobody saw, if there may.
+
+    A path that leads nowhere can never be looked for, and keeps no question open for ever.
+    """
+    if outcome.proof.refused or outcome.proof.left:
+        return "Not all of the storage is proven, so there may be some that nobody saw."
+    listed = outcome.unverifiable
+    if outcome.counts.unverifiable > len(listed) or any(
+        track.created_at < sweep.stuck and not isinstance(layout.resolve(track.file_path), Look) for track, _ in listed
+    ):
+        return "Nobody could look for some that are old enough, so there may be some that nobody saw."
+    return ""
 
 
 def of_too_many(error: TooManyOrphansError) -> Finding:
@@ -59,9 +75,9 @@ def of_too_many(error: TooManyOrphansError) -> Finding:
     return Finding(NO_ORPHAN_LEFT, healthy=False, says=str(error), numbers=numbers)
 
 
-def of_cleanup(outcome: Outcome, stuck_hours: float, unseen: str = "") -> Iterator[Finding]:
+def of_cleanup(outcome: Outcome, sweep: Sweep, layout: Layout, unseen: str = "") -> Iterator[Finding]:
     """What a cleanup says of the library. A storage that it didn't need isn't judged."""
-    yield from of_stale(outcome, stuck_hours, unseen)
+    yield from of_stale(outcome, sweep, layout, unseen)
     if outcome.counts.stale:
         yield of_proof(outcome.proof)
 

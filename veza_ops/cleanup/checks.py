@@ -7,7 +7,7 @@ from dataclasses import replace
 import dagster as dg
 
 from veza_ops.cleanup import rules
-from veza_ops.cleanup.asset import CHECKS, NO_ORPHAN_LEFT, NOTHING_STUCK, NOTHING_UNVERIFIABLE, of_stale
+from veza_ops.cleanup.asset import CHECKS, NO_ORPHAN_LEFT, NOTHING_STUCK, NOTHING_UNVERIFIABLE, may_be_stuck, of_stale
 from veza_ops.cleanup.config import SETTLE_SECONDS, FindConfig
 from veza_ops.cleanup.ops import look_through, search
 from veza_ops.cleanup.rules import Checked
@@ -57,10 +57,11 @@ def _look(config: FindConfig, database: Database, storage: Storage) -> Iterator[
         )
         return
     yield of_proof(proof)
-    findings = list(of_stale(outcome, config.stuck_hours, found.unseen))
+    assert found.sweep is not None
+    findings = list(of_stale(outcome, found.sweep, files.layout, found.unseen))
     yield from findings
     if all(each.check is not NOTHING_STUCK for each in findings):
-        yield from unanswered("Not all of the storage is proven, so there may be some that nobody saw.", NOTHING_STUCK)
+        yield from unanswered(may_be_stuck(outcome, found.sweep, files.layout), NOTHING_STUCK)
 
 
 def _settled(files: Files, looks: Iterable[Checked]) -> Iterator[Checked]:

@@ -230,7 +230,7 @@ def report_cleanup(
         records = evidence.of_run(context.run_id, context.instance)
         earlier = _told_before(context)
         kept = keep_once(records, outcome.digest, earlier_lists(earlier))
-    findings = list(of_cleanup(outcome, found.sweep.stuck_hours, found.unseen))
+    findings = list(of_cleanup(outcome, found.sweep, storage.files().layout, found.unseen))
     dry_run = is_dry(context, mark_orphans_failed)
     metadata = {
         **({} if dry_run else _health(context.run, findings, outcome.counts, found.sweep.now, page.last_of(earlier))),

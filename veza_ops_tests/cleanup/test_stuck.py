@@ -173,16 +173,69 @@ def test_a_check_warns_of_those_that_have_been_there_for_too_long(
     }
 
 
-def test_while_a_disk_is_away_nobody_says_that_none_is_stuck(library: Library, instance: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize("hours", [30, 2])
+def test_while_a_disk_is_away_nobody_says_that_none_is_stuck(
+    library: Library, instance: dg.DagsterInstance, hours: int
+) -> None:
     library.add_ghost(file_path="playable/ghost.flac")
-    library.add("away/stuck.flac", age=timedelta(hours=30))
+    library.add("away/stuck.flac", age=timedelta(hours=hours))
     for number in range(3):
         library.add(f"away/{number}.flac", status="ready")
     result = run_job(library, instance)
     assert NOTHING_STUCK.name not in {each.check_name for each in result.get_asset_check_evaluations()}
-    assert not check(ask(library)).passed
+    asked = check(ask(library))
+    assert not asked.passed
+    assert asked.description == "Not all of the storage is proven, so there may be some that nobody saw."
     library.add("playable/stuck.flac", content=b"music", age=timedelta(hours=30))
     assert not check(run_job(library, instance)).passed
+
+
+def names_told(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {each.check_name for each in result.get_asset_check_evaluations()}
+
+
+def make_a_loop(library: Library, name: str) -> None:
+    """A folder that nobody can look into, not even root."""
+    (library.root / name).symlink_to(name)
+
+
+OPEN = "Nobody could look for some that are old enough, so there may be some that nobody saw."
+
+
+@pytest.mark.parametrize(("hours", "is_open"), [(30, True), (20, False)])
+def test_while_the_folder_of_an_old_track_cannot_be_looked_into_nobody_says_that_none_is_stuck(
+    library: Library, instance: dg.DagsterInstance, hours: int, *, is_open: bool
+) -> None:
+    library.add("playable/ghost.flac")
+    library.add("playable/locked/stuck.flac", age=timedelta(hours=hours))
+    make_a_loop(library, "playable/locked")
+    result = run_job(library, instance)
+    assert counts(result)["unverifiable"] == 1
+    assert (NOTHING_STUCK.name not in names_told(result)) is is_open
+    asked = check(ask(library))
+    assert (asked.passed, asked.description == OPEN) == (not is_open, is_open)
+
+
+@pytest.mark.parametrize("file_path", ["", "../../etc/passwd", "ftp://host/a.flac"])
+def test_a_path_that_leads_nowhere_keeps_the_question_not_open_for_ever(
+    library: Library, instance: dg.DagsterInstance, file_path: str
+) -> None:
+    library.add(file_path, age=timedelta(hours=30))
+    result = run_job(library, instance)
+    assert counts(result)["unverifiable"] == 1
+    assert check(result).passed
+    assert check(ask(library)).passed
+
+
+def test_of_more_than_are_listed_some_may_be_stuck(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("veza_ops.cleanup.rules.LISTED", 2)
+    for _ in range(2):
+        library.add("")
+    assert NOTHING_STUCK.name in names_told(run_job(library, instance))
+    library.add("")
+    assert NOTHING_STUCK.name not in names_told(run_job(library, instance))
 
 
 @pytest.mark.parametrize(("hours", "is_stuck"), [(1.5, True), (2.5, False), (0, True)])
