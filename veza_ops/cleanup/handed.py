@@ -9,6 +9,8 @@ import orjson
 from veza_ops.cleanup.rules import Checked
 from veza_ops.tracks.row import Judged, Track, many
 
+_MISSING = "missing at the first look"
+
 
 @dataclass(frozen=True)
 class Handed:
@@ -32,5 +34,5 @@ class Handed:
     def taken(self) -> Checked:
         """What was handed on."""
         tracks = many(Track, orjson.loads(self.missing))
-        missing = many(Judged, zip(tracks, repeat(""), strict=False))
+        missing = many(Judged, zip(tracks, repeat(_MISSING), strict=False))
         return replace(self.checked, missing=tuple(missing), held=orjson.loads(self.held))

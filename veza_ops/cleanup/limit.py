@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from veza_ops.cleanup.rules import Checked, StaleBatch, oldest
-from veza_ops.errors import VezaOpsError
+from veza_ops.errors import ConfigurationError, VezaOpsError
 from veza_ops.tracks.row import Judged
 
 
@@ -51,9 +51,20 @@ def shared_out(
         yield replace(each, most=own + spare + (number < further), is_share=True)
 
 
-def require_few(checked: Checked) -> None:
-    """Raises TooManyOrphansError for a batch of which more is missing than it may mark."""
-    if checked.most is not None and len(checked.missing) > checked.most:
-        batch = checked.batch.number if checked.is_share else None
-        some = oldest(checked.missing)
-        raise TooManyOrphansError(len(checked.missing), checked.most, some, checked.sweep.now, batch)
+def require_few(checked: Checked, most: int) -> None:
+    """Raises TooManyOrphansError for a batch of which more is missing than it may mark.
+
+    `most` is the limit of the step that is to mark it, which may be another than that of the search: a run can be
+    executed anew from this step. 0: no limit. Raises ConfigurationError where the search had none, and counted nothing.
+    """
+    if not most:
+        return
+    if checked.most is None:
+        raise ConfigurationError(
+            f"mark_orphans_failed.max_orphans is {most}, and the search that this step goes by had no limit, so it "
+            "counted nothing. Nothing was marked. Launch the job anew, with the search."
+        )
+    batch = checked.batch.number if checked.is_share else None
+    most = min(checked.most, most) if checked.is_share else most
+    if len(checked.missing) > most:
+        raise TooManyOrphansError(len(checked.missing), most, oldest(checked.missing), checked.sweep.now, batch)

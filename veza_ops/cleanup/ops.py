@@ -97,15 +97,14 @@ def find_stale_tracks(
         return
     began = time.monotonic()
     with plain_failures(context):
-        if wrong := context.run.tags.get(WRONG_SETTING):
-            raise ConfigurationError(wrong)
+        _require_right_settings(context)
         storage.files().require_root()
         evidence.require()
         with database.tracks() as tracks:
             found = search(tracks, config, storage)
         if most := _limit(context):
             with _told_of_too_many(context):
-                some = shared_out(found.batches, most, lambda each: look_through(each, database, storage))
+                some = shared_out(found.batches, most, lambda each: _counted(context, each, database, storage))
                 found = replace(found, batches=tuple(some))
     sweep = found.sweep
     assert sweep is not None
@@ -131,6 +130,20 @@ def find_stale_tracks(
         yield dg.DynamicOutput(
             each, output_name="batches", mapping_key=f"{each.batch.number:05}", metadata={"rows": each.batch.rows}
         )
+
+
+def _require_right_settings(context: dg.OpExecutionContext) -> None:
+    """Raises ConfigurationError if a variable was set wrong where the run was created, or is in this very process."""
+    if wrong := context.job_def.tags.get(WRONG_SETTING):
+        raise ConfigurationError(wrong)
+    if wrong := context.run.tags.get(WRONG_SETTING):
+        raise ConfigurationError(f"{wrong} The run was created while that was so: launch a new one.")
+
+
+def _counted(context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage) -> Checked:
+    """The looks at one of several batches, before any of them is marked; not if the run was ended meanwhile."""
+    require_wanted(context)
+    return look_through(stale, database, storage)
 
 
 def _limit(context: dg.OpExecutionContext) -> int:
@@ -180,8 +193,9 @@ def mark_orphans_failed(
     """
     began = time.monotonic()
     with plain_failures(context), _told_of_too_many(context):
+        _require_right_settings(context)
         checked = handed.taken()
-        require_few(checked)
+        require_few(checked, 0 if config.dry_run else config.max_orphans)
         records = evidence.of_run(context.run_id, context.instance)
         recorder = Recorder(records, checked.batch.number, database.tracks, lambda: require_wanted(context))
         time.sleep(rules.seconds_to_settle(checked, timedelta(seconds=config.settle_seconds), database.tracks))

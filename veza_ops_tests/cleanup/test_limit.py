@@ -1,16 +1,21 @@
 """Too many at once: beyond a limit, a run marks none, and says what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 
 from veza_ops.cleanup.asset import NO_ORPHAN_LEFT
-from veza_ops.cleanup.limit import TooManyOrphansError, shared_out
+from veza_ops.cleanup.limit import TooManyOrphansError, require_few, shared_out
 from veza_ops.cleanup.rules import Checked, StaleBatch, Sweep
 from veza_ops.definitions import build_defs
+from veza_ops.runs import WRONG_SETTING
 from veza_ops.storage.proof import Proof
 from veza_ops.tracks.row import Batch, Judged, Key, Track
 from veza_ops_tests.library import Library, counts, failure, run_config, run_job
@@ -46,6 +51,7 @@ def test_where_more_are_missing_than_a_run_may_mark_it_marks_none_and_fails_with
     told = metadata_of_failure(result)
     assert (told["missing"], told["max_orphans"]) == (3, 2)
     assert [row.data["file_path"] for row in told["orphans"].records] == [f"uploads/ghost-{n}.flac" for n in range(3)]
+    assert all(row.data["reason"] for row in told["orphans"].records)
     assert [event for event in result.all_events if event.is_step_up_for_retry] == []
 
 
@@ -108,7 +114,7 @@ def test_the_environment_sets_it_and_run_config_overrides_that(
     for _ in range(3):
         library.add_ghost()
     monkeypatch.setenv("VEZA_MAX_ORPHANS", "2")
-    job = build_defs().resolve_job_def("cleanup_orphan_tracks")
+    job = loaded_anew()
     result = job.execute_in_process(run_config=run_config(library), instance=instance, raise_on_error=False)
     assert failure(result) == SAYS.format(missing=3, most=2)
     config = run_config(library, ops={"mark_orphans_failed": {"max_orphans": 0}})
@@ -121,13 +127,149 @@ def test_an_environment_that_sets_it_wrong_is_one_plain_error_and_nothing_is_mar
 ) -> None:
     ghost = library.add_ghost()
     monkeypatch.setenv("VEZA_MAX_ORPHANS", value)
-    job = build_defs().resolve_job_def("cleanup_orphan_tracks")
+    job = loaded_anew()
     result = job.execute_in_process(run_config=run_config(library), instance=instance, raise_on_error=False)
     assert failure(result) == (
         "VEZA_MAX_ORPHANS holds no whole number from 0 on, up to 2147483647, such as 0. MarkConfig.max_orphans takes "
         "nothing else."
     )
     assert library.status(ghost) == "processing"
+
+
+def test_the_process_that_runs_the_steps_goes_by_its_own_variables_too(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loads the code anew, and need not have the variables of the code server, which created the run."""
+    ghost = library.add_ghost()
+    created = instance.create_run_for_job(loaded_anew(), run_config=run_config(library))
+    monkeypatch.setenv("VEZA_MAX_ORPHANS", "many")
+    result = execute_run(InMemoryJob(loaded_anew()), created, instance)
+    (says,) = why_failed(instance, result.run_id)
+    assert says.startswith("VEZA_MAX_ORPHANS holds no whole number")
+    assert "launch a new one" not in says
+    assert library.status(ghost) == "processing"
+
+
+def test_a_run_that_was_created_while_a_variable_was_wrong_says_that_a_new_one_is_to_be_launched(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    ghost = library.add_ghost()
+    tags = {WRONG_SETTING: "VEZA_MAX_ORPHANS holds no whole number."}
+    result = loaded_anew().execute_in_process(
+        run_config=run_config(library), instance=instance, raise_on_error=False, tags=tags
+    )
+    assert failure(result) == (
+        "VEZA_MAX_ORPHANS holds no whole number. The run was created while that was so: launch a new one."
+    )
+    assert library.status(ghost) == "processing"
+
+
+def why_failed(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What the steps of a run say that failed."""
+    events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)]
+    told = [event.step_failure_data.user_failure_data for event in events if event]
+    return [each.description or "" for each in told if each]
+
+
+@pytest.fixture
+def lasting(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance that keeps what steps hand on, for a run that is executed anew."""
+    (home := tmp_path / "home").mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        yield instance
+
+
+def loaded_anew() -> dg.JobDefinition:
+    """The cleanup as a process has it that loads the code now."""
+    return build_defs().resolve_job_def("cleanup_orphan_tracks")
+
+
+def loaded_elsewhere() -> dg.JobDefinition:
+    """The same in another process: Dagster keeps what a function gave once."""
+    return loaded_anew()
+
+
+def execute(
+    library: Library,
+    instance: dg.DagsterInstance,
+    ops: Mapping[str, Mapping[str, Any]],
+    again: dg.ReexecutionOptions | None = None,
+    job: Callable[[], dg.JobDefinition] = loaded_anew,
+) -> str:
+    """A run of the cleanup as the web UI starts it, or executes it anew; its id."""
+    config, found = run_config(library, ops=ops), dg.reconstructable(job)
+    with dg.execute_job(found, instance, run_config=config, reexecution_options=again) as result:
+        return result.run_id
+
+
+@pytest.mark.parametrize(("batch_size", "batches"), [(50_000, 1), (2, 2)])
+def test_what_a_dry_run_looked_for_is_not_marked_beyond_a_limit_that_it_never_counted_for(
+    library: Library, lasting: dg.DagsterInstance, batch_size: int, batches: int
+) -> None:
+    ghosts = [library.add_ghost() for _ in range(3)]
+    dry = execute(library, lasting, limited(2, batch_size=batch_size, dry_run=True))
+    steps = [*(f"mark_orphans_failed[{number:05}]" for number in range(batches)), "report_cleanup"]
+    again = execute(library, lasting, limited(2, batch_size=batch_size), dg.ReexecutionOptions(dry, steps))
+    says = "mark_orphans_failed.max_orphans is 2, and the search that this step goes by had no limit"
+    told = why_failed(lasting, again)
+    assert told
+    assert all(each.startswith(says) for each in told)
+    assert {library.status(ghost) for ghost in ghosts} == {"processing"}
+    unlimited = execute(library, lasting, limited(0, batch_size=batch_size), dg.ReexecutionOptions(dry, steps))
+    assert why_failed(lasting, unlimited) == []
+    assert {library.status(ghost) for ghost in ghosts} == {"failed"}
+
+
+def test_nothing_is_marked_by_a_step_that_marks_in_a_process_with_a_wrong_variable(
+    library: Library, lasting: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ghost = library.add_ghost()
+    dry = execute(library, lasting, {"mark_orphans_failed": {"dry_run": True}})
+    monkeypatch.setenv("VEZA_MAX_ORPHANS", "many")
+    steps = ["mark_orphans_failed[00000]", "report_cleanup"]
+    again = execute(library, lasting, {}, dg.ReexecutionOptions(dry, steps), loaded_elsewhere)
+    (says,) = why_failed(lasting, again)
+    assert says.startswith("VEZA_MAX_ORPHANS holds no whole number")
+    assert library.status(ghost) == "processing"
+
+
+@pytest.mark.parametrize(("most", "status"), [(0, "failed"), (3, "failed"), (2, "processing")])
+def test_a_run_that_was_refused_goes_by_the_limit_that_it_is_executed_anew_with(
+    library: Library, lasting: dg.DagsterInstance, most: int, status: str
+) -> None:
+    ghosts = [library.add_ghost() for _ in range(3)]
+    refused = execute(library, lasting, limited(1))
+    again = dg.ReexecutionOptions.from_failure(refused, lasting)
+    told = why_failed(lasting, execute(library, lasting, limited(most), again))
+    assert told == ([] if status == "failed" else [SAYS.format(missing=3, most=2)])
+    assert {library.status(ghost) for ghost in ghosts} == {status}
+
+
+@pytest.mark.parametrize(
+    ("share", "most", "refused"), [(2, 9, True), (9, 2, True), (3, 3, False), (3, 9, False), (2, 0, False)]
+)
+def test_a_share_is_no_more_than_the_limit_of_the_step_that_marks(share: int, most: int, *, refused: bool) -> None:
+    checked = replace(missing(3), most=share, is_share=True)
+    with pytest.raises(TooManyOrphansError, match="lets batch 0 mark 2 failed") if refused else nullcontext():
+        require_few(checked, most)
+
+
+def test_a_run_that_is_ended_while_files_are_counted_looks_for_no_more(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        library.add_ghost()
+    looked: list[int] = []
+
+    def look_and_end(stale: StaleBatch, *_: Any) -> Checked:
+        looked.append(stale.batch.number)
+        (run,) = instance.get_runs()
+        instance.report_run_canceled(run)
+        return missing(1)
+
+    monkeypatch.setattr("veza_ops.cleanup.ops.look_through", look_and_end)
+    run_job(library, instance, ops=limited(5, batch_size=1))
+    assert looked == [0]
 
 
 def batch(number: int) -> StaleBatch:
