@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple, Self
 
 import dagster as dg
@@ -138,23 +138,23 @@ class Observed(NamedTuple):
     """As plain values."""
 
 
-def told_by_ours(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, here: Location, *, at_once: int = _PAGE
-) -> Iterator[Mapping[str, Any]]:
-    """What our runs told `asset` as plain values, the newest first, of which so many are read `at_once`."""
-    return (each.told for each in observed_by_ours(instance, asset, here, at_once=at_once))
+def told_by_ours(instance: dg.DagsterInstance, asset: dg.AssetKey, here: Location) -> Iterator[Mapping[str, Any]]:
+    """What our runs told `asset` as plain values, the newest first."""
+    return (each.told for each in observed_by_ours(instance, asset, here))
 
 
 def observed_by_ours(
-    instance: dg.DagsterInstance, asset: dg.AssetKey | dg.AssetRecordsFilter, here: Location, *, at_once: int = _PAGE
+    instance: dg.DagsterInstance, asset: dg.AssetKey | dg.AssetRecordsFilter, here: Location, *, at_first: int = _PAGE
 ) -> Iterator[Observed]:
     """The same, with the run and the time; of an asset, or of those records of it that are wanted.
+
+    So many are read `at_first`, in case that there are no more.
 
     Others may observe it too: the neighbours' runs, and anybody by hand.
     """
     cursor: str | None = None
-    for _ in range(_PAGES):
-        page = instance.fetch_observations(asset, limit=at_once, cursor=cursor)
+    for limit in (at_first, *repeat(_PAGE, _PAGES - 1)):
+        page = instance.fetch_observations(asset, limit=limit, cursor=cursor)
         ids = list({record.run_id for record in page.records})
         runs = instance.get_runs(dg.RunsFilter(run_ids=ids)) if ids else ()
         ours = {run.run_id for run in runs if is_ours(run, here)}

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import dagster as dg
 
 from veza_ops.errors import ConfigurationError
 from veza_ops.evidence import UNVERIFIABLE, Evidence, digest
+
+_LOOKED_THROUGH = 10
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,10 @@ class KeptList:
 
 
 def earlier_lists(told: Iterable[Mapping[str, Any]]) -> Iterator[KeptList]:
-    """The lists of the runs that have `told` of them."""
-    for each in told:
-        run_id, of_list = each.get("unverifiable_list_run"), each.get("unverifiable_list_digest")
-        if isinstance(run_id, str) and isinstance(of_list, str):
-            yield KeptList(run_id, of_list)
+    """The last lists that runs have `told` of, each once: a dry run of other tracks, or ten of them, hide no list."""
+    lists = ((each.get("unverifiable_list_run"), each.get("unverifiable_list_digest")) for each in told)
+    some = (KeptList(run, of_list) for run, of_list in lists if isinstance(run, str) and isinstance(of_list, str))
+    return islice(dict.fromkeys(some), _LOOKED_THROUGH)
 
 
 def keep_once(records: Evidence, of_list: int, earlier: Iterable[KeptList]) -> KeptList:
@@ -47,7 +49,7 @@ def keep_once(records: Evidence, of_list: int, earlier: Iterable[KeptList]) -> K
     if not of_list or not own:
         return KeptList()
     told = f"{of_list:x}"
-    for each in dict.fromkeys(earlier):
+    for each in earlier:
         place = replace(records, run_id=each.run_id)
         if each.digest == told and each.run_id != records.run_id and place.is_of_a_run and _holds(place, of_list):
             records.drop(*own)

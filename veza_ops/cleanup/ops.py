@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -17,20 +17,20 @@ from veza_ops.cleanup.handed import Handed
 from veza_ops.cleanup.limit import TooManyOrphansError, require_few, shared_out
 from veza_ops.cleanup.lists import earlier_lists, keep_once
 from veza_ops.cleanup.marking import Marking
-from veza_ops.cleanup.rules import Checked, Counts, Found, Outcome, StaleBatch
+from veza_ops.cleanup.page import failures_told
+from veza_ops.cleanup.rules import Checked, Found, Outcome, StaleBatch
 from veza_ops.cleanup.stuck import Stuck
 from veza_ops.errors import ConfigurationError, VezaOpsError
-from veza_ops.findings import MAX_ORPHANS, TRACKS, Finding, report
+from veza_ops.findings import MAX_ORPHANS, TRACKS, report
 from veza_ops.heartbeat import beat
 from veza_ops.recording import Recorder
 from veza_ops.resources import Alerts, Database, EvidenceStore, Storage
-from veza_ops.runs import WRONG_SETTING, Location
+from veza_ops.runs import WRONG_SETTING
 from veza_ops.steps import (
     NOT_CONFIGURED,
     config_of,
     full_lists,
     is_dry,
-    plain_failures,
     refused,
     require_wanted,
     seconds_since_start,
@@ -96,7 +96,7 @@ def find_stale_tracks(
         yield dg.Output(Found(None), "found", metadata={"stale": 0, "note": NOT_CONFIGURED})
         return
     began = time.monotonic()
-    with plain_failures(context):
+    with failures_told(context, evidence, mark_orphans_failed):
         _require_right_settings(context)
         storage.files().require_root()
         evidence.require()
@@ -161,10 +161,12 @@ def say_what_is_asked_singly(context: dg.OpExecutionContext, folders: Iterable[s
 
 
 @dg.op(tags={"kind": "filesystem"})
-def check_files(context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage) -> Handed:
+def check_files(
+    context: dg.OpExecutionContext, stale: StaleBatch, database: Database, storage: Storage, evidence: EvidenceStore
+) -> Handed:
     """Prove the storage, then look for the file of each track of the batch."""
     began = time.monotonic()
-    with plain_failures(context):
+    with failures_told(context, evidence, mark_orphans_failed, stale.sweep.now):
         checked = look_through(stale, database, storage)
     said = {
         "present": len(checked.held),
@@ -192,7 +194,8 @@ def mark_orphans_failed(
     Each part of the batch is one transaction; what it is to change is written down before, what it changed after.
     """
     began = time.monotonic()
-    with plain_failures(context), _told_of_too_many(context):
+    now = handed.checked.sweep.now
+    with failures_told(context, evidence, mark_orphans_failed, now), _told_of_too_many(context):
         _require_right_settings(context)
         checked = handed.taken()
         require_few(checked, 0 if config.dry_run else config.max_orphans)
@@ -233,21 +236,22 @@ def report_cleanup(
     The output is the run's counts. When nothing at all proved the storage, the run fails.
     """
     outcome = rules.total(outcomes)
-    with plain_failures(context):
+    now = found.sweep.now if found.sweep else ""
+    with failures_told(context, evidence, mark_orphans_failed, now):
         outcome.proof.require(storage.files().layout)
     counts = asdict(outcome.counts)
     context.log.info(", ".join(f"{name} %d" for name in counts), *counts.values())
     if found.sweep is None:
         context.add_output_metadata(counts | {"note": NOT_CONFIGURED})
         return counts
-    with plain_failures(context):
+    with failures_told(context, evidence, mark_orphans_failed, now):
         records = evidence.of_run(context.run_id, context.instance)
-        earlier = _told_before(context)
-        kept = keep_once(records, outcome.digest, earlier_lists(earlier))
+        earlier = page.told_before(context)
+        kept = keep_once(records, outcome.digest, earlier_lists(each.told for each in earlier))
     findings = list(of_cleanup(outcome, found.sweep, storage.files().layout, found.unseen))
     dry_run = is_dry(context, mark_orphans_failed)
     metadata = {
-        **({} if dry_run else _health(context.run, findings, outcome.counts, found.sweep.now, page.last_of(earlier))),
+        **({} if dry_run else page.of_cleanup(context.run, findings, outcome.counts, earlier, now)),
         **counts,
         "stuck": outcome.standing.stuck,
         "dry_run": dry_run,
@@ -263,26 +267,6 @@ def report_cleanup(
     if alerts.heartbeat_url.strip() and not dry_run:
         _show_life(context, outcome, database, storage, alerts.heartbeat_url.strip())
     return counts
-
-
-def _told_before(context: dg.OpExecutionContext) -> Sequence[Mapping[str, Any]]:
-    """What the cleanups before this one told of the library; nothing where Dagster can't read that."""
-    try:
-        return page.told_before(context.instance, Location.of_run(context.run))
-    except Exception as error:  # noqa: BLE001 - what was told earlier is to end no run that has written
-        context.log.warning("What earlier runs told of the library can't be read: %s", type(error).__name__)
-        return ()
-
-
-def _health(
-    run: dg.DagsterRun, findings: Sequence[Finding], counts: Counts, now: str, earlier: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the asset's page says first of all."""
-    return {
-        **page.health(findings, earlier, now),
-        "week": page.week(earlier, counts, now),
-        **({"undo": page.undo(run)} if counts.marked_failed else {}),
-    }
 
 
 def _show_life(

@@ -2,22 +2,27 @@
 
 import json
 import shlex
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
 import dagster as dg
 import pytest
 from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.events import AssetObservationData
+from dagster._core.execution.api import execute_run
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from veza_ops.cleanup.asset import NO_ORPHAN_LEFT, NOTHING_STUCK
-from veza_ops.cleanup.page import health, undo, week
+from veza_ops.cleanup.page import health, told_before, undo, week
 from veza_ops.cleanup.rules import Counts
 from veza_ops.definitions import defs
 from veza_ops.findings import TRACKS, Finding
-from veza_ops_tests.library import Library, run_job
+from veza_ops.runs import OURS, Observed
+from veza_ops_tests.library import Library, run_config, run_job
 
 DRY = {"mark_orphans_failed": {"dry_run": True}}
 RUN = "0a1b2c3d-0000-4000-8000-000000000000"
@@ -33,18 +38,57 @@ def found(*names: str) -> list[Finding]:
     return [Finding(each, each.name not in names, "") for each in (NO_ORPHAN_LEFT, NOTHING_STUCK)]
 
 
+def at(moment: str) -> datetime:
+    return datetime.fromisoformat(f"{moment}+00:00")
+
+
+def told(moment: str, run_id: str = "", **metadata: Any) -> Observed:
+    """What a cleanup told at a moment."""
+    return Observed(run_id or moment, at(moment).timestamp(), metadata)
+
+
 def test_it_is_well_until_a_check_says_otherwise_and_each_has_lasted_since_it_began() -> None:
-    first = health(found(), {}, "2026-11-20 06:00:00.123456")
-    assert first == {"health": "well", "health_since": "2026-11-20 06:00 UTC"}
-    assert health(found(), first, "2026-11-21 06:00:00") == first
-    stuck = health(found("nothing_stuck"), first, "2026-11-22 06:00:00")
-    assert stuck == {"health": "needs attention: nothing_stuck", "health_since": "2026-11-22 06:00 UTC"}
-    both = health(found("nothing_stuck", "no_orphan_left"), stuck, "2026-11-23 06:00:00")
-    assert both == {
+    earlier: list[Observed] = []
+
+    def then(moment: str, *names: str) -> dict[str, str]:
+        says = health(found(*names), earlier, moment)
+        earlier.insert(0, told(moment, **says))
+        return says
+
+    assert then("2026-11-20 06:00:00.123456") == {"health": "well", "health_since": "2026-11-20 06:00 UTC"}
+    assert then("2026-11-21 06:00:00") == {"health": "well", "health_since": "2026-11-20 06:00 UTC"}
+    stuck = {"health": "needs attention: nothing_stuck", "health_since": "2026-11-22 06:00 UTC"}
+    assert then("2026-11-22 06:00:00", "nothing_stuck") == stuck
+    assert then("2026-11-23 06:00:00", "nothing_stuck", "no_orphan_left") == {
         "health": "needs attention: no_orphan_left, nothing_stuck",
         "health_since": "2026-11-22 06:00 UTC",
     }
-    assert health(found(), both, "2026-11-24 06:00:00")["health_since"] == "2026-11-24 06:00 UTC"
+    assert then("2026-11-24 06:00:00") == {"health": "well", "health_since": "2026-11-24 06:00 UTC"}
+
+
+WELL_SINCE_JUNE = {"health": "well", "health_since": "2026-06-01 00:00 UTC"}
+
+
+def test_what_tells_nothing_of_health_breaks_off_nothing() -> None:
+    dry = [told(f"2026-11-20 06:00:{second}", dry_run=True, marked_failed=0) for second in range(20, 40)]
+    odd = told("2026-11-20 05:00:00", health=7, health_since=None)
+    earlier = [*dry, odd, told("2026-11-20 04:00:00", **WELL_SINCE_JUNE)]
+    assert health(found(), earlier, "2026-11-20 07:00:00") == WELL_SINCE_JUNE
+
+
+def test_a_run_that_does_not_see_the_others_takes_nothing_from_them() -> None:
+    """From the command line: it tells of itself alone, and may have missed that it was otherwise in between."""
+    earlier = [
+        told("2026-11-20 05:00:00", health="well", health_since="2026-11-20 05:00 UTC"),  # of the command line
+        told("2026-11-20 04:00:00", **WELL_SINCE_JUNE),
+    ]
+    assert health(found(), earlier, "2026-11-20 06:00:00") == WELL_SINCE_JUNE
+    earlier = [
+        told("2026-11-20 05:30:00", health="well", health_since="2026-11-20 05:00 UTC"),
+        told("2026-11-20 05:00:00", **WELL_SINCE_JUNE),  # of the command line
+        told("2026-11-20 04:00:00", health="needs attention: nothing_stuck", health_since="2026-11-19 04:00 UTC"),
+    ]
+    assert health(found(), earlier, "2026-11-20 06:00:00")["health_since"] == "2026-11-20 05:00 UTC"
 
 
 def rows(table: dg.TableMetadataValue) -> list[tuple[Any, ...]]:
@@ -53,18 +97,26 @@ def rows(table: dg.TableMetadataValue) -> list[tuple[Any, ...]]:
 
 
 def test_the_week_is_told_day_by_day_and_what_is_older_is_left_out() -> None:
-    table = week({}, Counts(marked_failed=3, raced=1), "2026-11-20 23:59:59.5")
-    assert rows(table) == [("2026-11-20", 1, 3, 1, 0)]
-    for now in ("2026-11-21 00:00:01", "2026-11-21 06:00:00"):
-        table = week({"week": table}, Counts(marked_failed=1, refused=2), now)
-    assert rows(table) == [("2026-11-21", 2, 2, 0, 4), ("2026-11-20", 1, 3, 1, 0)]
-    table = week({"week": table}, Counts(), "2026-11-27 06:00:00")
+    earlier = [
+        told("2026-11-21 06:00:00", marked_failed=1, raced=0, refused=2),
+        told("2026-11-21 00:00:01", marked_failed=1, raced=0, refused=2),
+        told("2026-11-20 23:59:59.5", marked_failed=3, raced=1, refused=0),
+    ]
+    table = week(earlier, at("2026-11-21 23:00:00"), Counts(marked_failed=4))
+    assert rows(table) == [("2026-11-21", 3, 6, 0, 4), ("2026-11-20", 1, 3, 1, 0)]
+    table = week(earlier, at("2026-11-27 06:00:00"), Counts())
     assert rows(table) == [("2026-11-27", 1, 0, 0, 0), ("2026-11-21", 2, 2, 0, 4)]
 
 
-@pytest.mark.parametrize("odd", [None, 7, dg.MetadataValue.table([dg.TableRecord({"day": "2026-11-20"})])], ids=str)
-def test_a_week_that_is_none_is_begun_anew(odd: Any) -> None:
-    assert rows(week({"week": odd}, Counts(), "2026-11-20 06:00:00")) == [("2026-11-20", 1, 0, 0, 0)]
+def test_what_is_no_cleanup_that_came_to_its_end_is_not_counted_and_none_is_counted_twice() -> None:
+    earlier = [
+        told("2026-11-20 06:00:03", "twice", marked_failed=2, raced=None, refused="many"),
+        told("2026-11-20 06:00:02", "twice", marked_failed=2, raced=0, refused=0),
+        told("2026-11-20 06:00:01", marked_failed=0, dry_run=True),
+        told("2026-11-20 06:00:00", health="needs attention: the cleanup failed"),
+        told("2026-11-20 05:00:00", marked_failed="one"),
+    ]
+    assert rows(week(earlier, at("2026-11-20 07:00:00"))) == [("2026-11-20", 1, 2, 0, 0)]
 
 
 def test_a_cleanup_tells_it_first_of_all_and_goes_on_from_the_one_before(
@@ -111,6 +163,63 @@ def test_a_dry_run_says_nothing_of_health_and_changes_nothing_of_it(
     assert not {"health", "health_since", "week", "undo"} & observed(instance).keys()
     run_job(library, instance)
     assert sum(row[1] for row in rows(observed(instance)["week"])) == 2
+
+
+def test_any_number_of_dry_runs_hides_nothing_of_the_week(library: Library, instance: dg.DagsterInstance) -> None:
+    library.add_ghost(file_path="playable/ghost.flac")
+    run_job(library, instance)
+    since = observed(instance)["health_since"]
+    for _ in range(12):
+        run_job(library, instance, ops=DRY)
+    run_job(library, instance)
+    assert observed(instance)["health_since"] == since
+    assert sum(row[2] for row in rows(observed(instance)["week"])) == 1
+
+
+def start(library: Library, instance: dg.DagsterInstance, location: str | None) -> None:
+    """A run of the daemon of a code location, or of the command line."""
+    job = defs.resolve_job_def("cleanup_orphan_tracks")
+    code = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location or ""), "__repository__")
+    origin = RemoteJobOrigin(code, job.name) if location else None
+    run = instance.create_run_for_job(job, run_config=run_config(library), tags=job.tags, remote_job_origin=origin)
+    assert execute_run(InMemoryJob(job), run, instance).success
+
+
+def test_a_run_of_the_command_line_takes_nothing_from_the_week_of_the_daemon(
+    library: Library, instance: dg.DagsterInstance
+) -> None:
+    library.add_ghost(file_path="playable/ghost.flac")
+    start(library, instance, "production")
+    library.add_ghost(file_path="playable/other.flac")
+    start(library, instance, None)
+    assert sum(row[1] for row in rows(observed(instance)["week"])) == 1
+    start(library, instance, "production")
+    week_of = rows(observed(instance)["week"])
+    assert (sum(row[1] for row in week_of), sum(row[2] for row in week_of)) == (3, 2)
+
+
+def observe(instance: dg.DagsterInstance, run: dg.DagsterRun, ago: timedelta, **metadata: Any) -> None:
+    """Have a run tell the asset something so long ago."""
+    data = AssetObservationData(dg.AssetObservation(TRACKS, metadata=metadata))
+    kind = dg.DagsterEventType.ASSET_OBSERVATION.value
+    event = dg.DagsterEvent(kind, run.job_name, event_specific_data=data, message="seen")
+    when = (datetime.now(UTC) - ago).timestamp()
+    entry = dg.EventLogEntry(None, "debug", "", run.run_id, when, None, run.job_name, event)  # type: ignore[no-untyped-call]
+    instance.handle_new_event(entry)
+
+
+def test_no_more_is_read_than_a_week_and_what_was_told_once_before_it(
+    instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = dg.DagsterRun("cleanup_orphan_tracks", run_id=RUN, tags=OURS)
+    instance.add_run(run)
+    table = dg.MetadataValue.table([dg.TableRecord({"id": "1"})])
+    for days in (30, 20, 10, *[1] * 120):
+        observe(instance, run, timedelta(days=days), days=days, orphans=table)
+    context = SimpleNamespace(run=run, instance=instance)
+    read = told_before(context)  # type: ignore[arg-type]  # has all that is asked of it
+    assert [each.told for each in read] == [*[{"days": 1}] * 120, {"days": 10}]
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ SERVER = "storms/test_server.py"
 PARTS = "storms/test_parts.py"
 CLOCKS = "storms/test_clocks.py"
 LIMIT = "cleanup/test_limit.py"
+FAILURES = "cleanup/test_failures.py"
+PAGE = "cleanup/test_page.py"
 STUCK = "cleanup/test_stuck.py"
 SECRETS = "test_secrets.py"
 ALERTS = "alerts/test_alerts.py"
@@ -1879,19 +1881,125 @@ GUARDS = [
         "        context.update_cursor(load)\n",
         "cleanup/test_loads.py",
     ),
+    # -- the page of the asset
     Guard(
         "a code location with a slash in its name has a link to the undo",
         "cleanup/page.py",
         'quote(name, safe="")',
         "quote(name)",
-        "cleanup/test_page.py -k launchpad",
+        f"{PAGE} -k launchpad",
     ),
     Guard(
         "the command for the undo names the module that the run was started from",
         "cleanup/page.py",
         "Location.of_run(run).module or _MODULE",
         "_MODULE",
-        "cleanup/test_page.py -k module",
+        f"{PAGE} -k module",
+    ),
+    Guard(
+        "a cleanup that failed leaves no page that says well",
+        "cleanup/page.py",
+        "            if not is_dry(context, mark):\n",
+        "            if context is None:\n",
+        f"{FAILURES} -k refused",
+    ),
+    Guard(
+        "a dry run that failed says nothing of health",
+        "cleanup/page.py",
+        "            if not is_dry(context, mark):\n",
+        "            if context:\n",
+        f"{FAILURES} -k dry",
+    ),
+    Guard(
+        "what goes wrong while a failure is told hides nothing of it",
+        "cleanup/page.py",
+        "        except Exception as error:  # noqa: BLE001 - what failed first",
+        "        except VezaOpsError as error:  # noqa: BLE001 - what failed first",
+        f"{FAILURES} -k hides_nothing",
+    ),
+    Guard(
+        "evidence that can't be read keeps no failure from being told",
+        "cleanup/page.py",
+        "    except VezaOpsError as error:\n        _warn(",
+        "    except KeyError as error:\n        _warn(",
+        f"{FAILURES} -k from_being_told",
+    ),
+    Guard(
+        "a run that failed has its undo if it marked any",
+        "cleanup/page.py",
+        "        is_marked = any(records.files(kind) for kind in (MARKED, MARKING))\n",
+        "        is_marked = False\n",
+        f"{FAILURES} -k marked_some",
+    ),
+    Guard(
+        "a run that failed has no undo if it marked none",
+        "cleanup/page.py",
+        "        is_marked = any(records.files(kind) for kind in (MARKED, MARKING))\n",
+        "        is_marked = True\n",
+        f"{FAILURES} -k refused",
+    ),
+    Guard(
+        "what was told earlier is waited for no longer than any answer of Dagster's",
+        "cleanup/page.py",
+        "within(ANSWER_SECONDS, lambda: list(",
+        "within(3600, lambda: list(",
+        f"{FAILURES} -k without_end",
+    ),
+    Guard(
+        "no more is read than a week",
+        "cleanup/page.py",
+        "        if each.timestamp < begin:\n",
+        "        if not begin:\n",
+        f"{PAGE} -k no_more_is_read",
+    ),
+    Guard(
+        "what is told of the week holds no tables in memory",
+        "cleanup/page.py",
+        " if not isinstance(value, dg.TableMetadataValue)}",
+        "}",
+        f"{PAGE} -k no_more_is_read",
+    ),
+    Guard(
+        "it has been well, or not, since it last changed",
+        "cleanup/page.py",
+        "        if (says == _WELL) is not is_well:\n",
+        "        if not says:\n",
+        f"{PAGE} -k otherwise",
+    ),
+    Guard(
+        "what a run of the command line has missed is no time of being well",
+        "cleanup/page.py",
+        "            return since if not since or since >= told else ",
+        "            return since if True else ",
+        f"{PAGE} -k does_not_see",
+    ),
+    Guard(
+        "what tells nothing of health breaks off nothing",
+        "cleanup/page.py",
+        "        if not (isinstance(says, str) and isinstance(told, str)):\n            continue\n",
+        "",
+        f"{PAGE} -k breaks_off",
+    ),
+    Guard(
+        "a dry run is no cleanup of the week",
+        "cleanup/page.py",
+        ' and not told.get("dry_run")\n',
+        "\n",
+        f"{PAGE} -k 'no_cleanup or dry_run'",
+    ),
+    Guard(
+        "a cleanup that failed is none of the week",
+        "cleanup/page.py",
+        '    return type(told.get("marked_failed")) is int and',
+        "    return",
+        f"{PAGE} -k no_cleanup",
+    ),
+    Guard(
+        "a cleanup that told twice is counted once",
+        "cleanup/page.py",
+        "    ended = {each.run_id: (",
+        "    ended = {id(each): (",
+        f"{PAGE} -k no_cleanup",
     ),
     # -- beside other people's definitions
     Guard(
@@ -3918,9 +4026,9 @@ GUARDS = [
     ),
     Guard(
         "what was told earlier, and can't be read, ends no run that has written",
-        "cleanup/ops.py",
+        "cleanup/page.py",
         "    except Exception as error:  # noqa: BLE001 - what was told",
-        "    except ConfigurationError as error:  # noqa: BLE001 - what was told",
+        "    except VezaOpsError as error:  # noqa: BLE001 - what was told",
         "cleanup/test_page.py -k cannot_be_read",
     ),
     Guard(

@@ -211,6 +211,17 @@ def test_a_run_without_such_a_list_asks_once_for_a_few_earlier_runs_and_for_no_l
     scene.assert_all_is_well()
 
 
+def test_any_number_of_dry_runs_between_two_that_list_the_same_hides_no_list(scene: Scene) -> None:
+    scene.library.add("s3://bucket/song.flac")
+    first = scene.run()
+    none_is_old_enough = {"find_stale_tracks": {"age_threshold_minutes": 999}}
+    for _ in range(11):
+        scene.run(ops={**none_is_old_enough, "mark_orphans_failed": {"dry_run": True}})
+    second = scene.run()
+    assert rows_of(evidence_of(scene, second), UNVERIFIABLE) == []
+    assert observed(scene)["unverifiable_list"] == str(evidence_of(scene, first).of_run)
+
+
 def test_a_list_whose_run_was_forgotten_is_kept_anew(scene: Scene) -> None:
     scene.library.add("s3://bucket/song.flac")
     evidence_of(scene, scene.run()).remove()
