@@ -183,6 +183,7 @@ def test_while_a_disk_is_away_nobody_says_that_none_is_stuck(
         library.add(f"away/{number}.flac", status="ready")
     result = run_job(library, instance)
     assert NOTHING_STUCK.name not in {each.check_name for each in result.get_asset_check_evaluations()}
+    library.add_ghost(file_path="playable/another.flac")
     asked = check(ask(library))
     assert not asked.passed
     assert asked.description == "Not all of the storage is proven, so there may be some that nobody saw."
