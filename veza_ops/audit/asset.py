@@ -48,8 +48,8 @@ NO_FILE_DAMAGED = dg.AssetCheckSpec(
 CHECKS = (NO_FILE_MISSING, NO_FILE_UNVERIFIABLE, NO_FILE_UNNAMED, NO_UPLOAD_INCOMPLETE, NO_FILE_DAMAGED)
 
 
-def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete) -> Iterator[Finding]:
-    """What an audit says of Veza's files."""
+def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete, unsure_since: str = "") -> Iterator[Finding]:
+    """What an audit says of Veza's files; `unsure_since` says why nobody could tell of those that no track names."""
     scope = f"{some_tracks(so_far.audited)} looked at" + (
         "" if so_far.is_complete else ", the round goes on with the next run"
     )
@@ -72,11 +72,11 @@ def of_audit(so_far: Round, unnamed: Unnamed, uploads: Incomplete) -> Iterator[F
         says=f"{_of_sizes(so_far)}; {scope}.",
         numbers={"empty": so_far.empty, "truncated": so_far.truncated},
     )
-    before = so_far.unnamed_before
+    before, why = so_far.unnamed_before, f" ({unsure_since.rstrip('.')})" if unsure_since else ""
     limits = [
         *(["the walk stopped at its limit"] if unnamed.cut_short else []),
         *([f"{unnamed.unread_folders} folders or buckets couldn't be read"] if unnamed.unread_folders else []),
-        *([f"{unnamed.unsure} more of which nobody could tell at the end"] if unnamed.unsure else []),
+        *([f"{unnamed.unsure} more of which nobody could tell at the end{why}"] if unnamed.unsure else []),
         *([f"{before} more were found in buckets, or buckets not read, earlier in this round"] if before else []),
     ]
     left_out = [

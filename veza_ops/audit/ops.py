@@ -9,7 +9,7 @@ import dagster as dg
 
 from veza_ops.audit.buckets import are_served, elsewhere
 from veza_ops.audit.config import AuditConfig, WalkConfig
-from veza_ops.audit.rounds import last_round, mark_of
+from veza_ops.audit.rounds import last_round, mark_of, table_of_run
 from veza_ops.audit.rules import Round, look_at
 from veza_ops.audit.sizes import Compared, Damaged, compared
 from veza_ops.audit.sizes import row_of as row_of_damaged
@@ -96,7 +96,7 @@ def audit_files(
     began = time.monotonic()
     with plain_failures(context):
         files, records = storage.files(), lists_of(context, evidence)
-        again = of_earlier(recheck_of(context), evidence, context.instance)
+        again = of_earlier(context, evidence, mark_of(database))
         drop_earlier(records, MISSING, UNVERIFIABLE, YET_DAMAGED, of_buckets=False)
     so_far = start = (
         Round()
@@ -155,13 +155,22 @@ def audit_files(
     return Audited(so_far, now, proof, tuple(missing), tuple(unverifiable), sizes, is_cut)
 
 
-def of_earlier(run_id: str, evidence: EvidenceStore, instance: dg.DagsterInstance) -> Evidence | None:
-    """What an earlier run has reported; None where none is asked for. Raises ConfigurationError if it has nothing."""
+def of_earlier(context: dg.OpExecutionContext, evidence: EvidenceStore, mark: str) -> Evidence | None:
+    """What the run that is to be looked at again has reported, if one is.
+
+    Raises ConfigurationError if it has nothing, or audited another table than that of this `mark`.
+    """
+    run_id = recheck_of(context)
     if not run_id:
         return None
-    records = evidence.of_run(run_id, instance).required(
+    records = evidence.of_run(run_id, context.instance).required(
         "audit_files.recheck", "A run that found nothing has none. Without recheck, all tracks are looked at."
     )
+    if table_of_run(context.instance, run_id) not in (None, mark):
+        raise ConfigurationError(
+            f"Run {run_id} audited another table, whose tracks and files aren't looked for here. Launch this where "
+            "that table is configured."
+        )
     if any(map(records.files, (YET_UNNAMED, YET_DAMAGED))):
         raise ConfigurationError(
             f"Run {run_id} didn't come to its end, so what it had found by then isn't told of. Launch an audit without "
@@ -223,7 +232,7 @@ def find_unnamed_files(
     until = began + config.max_minutes * 60
     with plain_failures(context):
         files, records = storage.files(), lists_of(context, evidence)
-        earlier = of_earlier(recheck_of(context), evidence, context.instance)
+        earlier = of_earlier(context, evidence, mark_of(database))
         sieve = Sieve(files.layout, config.min_age_hours, config.ignore)
         folders = inside(files.layout.top, config.folders)
         drop_earlier(records, YET_UNNAMED, YET_LINKS, of_buckets=False)

@@ -119,7 +119,7 @@ def report_audit(
     }
     context.add_output_metadata(metadata)
     context.log_event(dg.AssetObservation(TRACK_FILES, metadata=metadata))
-    for finding in () if recheck else (of_proof(proof), *of_audit(both, found, buckets.uploads)):
+    for finding in () if recheck else (of_proof(proof), *of_audit(both, found, buckets.uploads, lists.unsure_since)):
         report(context, finding)
     return so_far
 
@@ -140,8 +140,7 @@ def _age_hours(context: dg.OpExecutionContext) -> float:
 def _has_walked_all(context: dg.OpExecutionContext, walked: Unnamed) -> bool:
     """Whether the walk went through all that is below the root and where ``path_map`` leads to."""
     folders = config_of(context, find_unnamed_files).get("folders", ())
-    is_root = bool(folders) and all(os.path.normpath(each) == "." for each in folders)
-    return is_root and not (walked.cut_short or walked.unread_folders)
+    return not (walked.cut_short or walked.unread_folders) and all(os.path.normpath(each) == "." for each in folders)
 
 
 class _Lists:

@@ -24,6 +24,14 @@ def mark_of(database: Database) -> str:
     return stands_for(database.url, database.db_schema, database.tracks_table)
 
 
+def table_of_run(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """The mark of the table that an audit's run was of; None where nobody knows it any more."""
+    for record in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION):
+        if (seen := record.asset_observation) and seen.asset_key == TRACK_FILES and TABLE_MARK in seen.metadata:
+            return str(seen.metadata[TABLE_MARK].value)
+    return None
+
+
 def last_audit(
     instance: dg.DagsterInstance, here: Location, mark: str | None = None
 ) -> tuple[Round, Unnamed, Incomplete] | None:

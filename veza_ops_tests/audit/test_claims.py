@@ -437,6 +437,15 @@ def test_a_link_is_no_file_of_nobody_wherever_it_leads(library: Library, instanc
     assert (told["unnamed"], told["unnamed_unconfirmed"], told["unsure"]) == (0, 0, 0)
 
 
+def test_a_run_of_another_table_is_not_looked_at_again(library: Library, instance: dg.DagsterInstance) -> None:
+    """Its files may have their tracks there, and are files of nobody's here."""
+    leak(library, "leaked.flac")
+    first = audit(library, instance)
+    library.execute("CREATE TABLE songs (LIKE tracks INCLUDING ALL)")
+    result = start(library, instance, tracks={"recheck": first["run_id"]}, database={"tracks_table": "songs"})
+    assert failure(result).startswith(f"Run {first['run_id']} audited another table")
+
+
 def test_a_run_that_did_not_come_to_its_end_is_not_looked_at_again(
     library: Library, instance: dg.DagsterInstance
 ) -> None:

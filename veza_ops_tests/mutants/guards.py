@@ -4348,6 +4348,13 @@ GUARDS = [
         f"{CLAIMS} -k wherever_it_leads",
     ),
     Guard(
+        "a run of another table is not looked at again",
+        "audit/ops.py",
+        "    if table_of_run(context.instance, run_id) not in (None, mark):\n",
+        "    if False:\n",
+        f"{CLAIMS} -k another_table",
+    ),
+    Guard(
         "a run that didn't come to its end is not looked at again",
         "audit/ops.py",
         "    if any(map(records.files, (YET_UNNAMED, YET_DAMAGED))):\n",
