@@ -16,6 +16,8 @@ from veza_ops.storage.likeness import fold_plain, is_plain, is_utf8
 from veza_ops.storage.look import S3
 from veza_ops.tracks.row import Track
 
+_MOST_LINKS = 40
+"""So many links, one behind the other, are followed, as the system does."""
 _COMMON = 10
 """A name that more rows than this have says nothing by itself: the folder has to be the same, too."""
 
@@ -143,7 +145,7 @@ class Claims:
 
     def settle(self) -> None:
         """All rows were met: what links in the folders lead to that are meant is meant as well."""
-        for _ in range(_COMMON):
+        for _ in range(_MOST_LINKS):
             behind = {hash(way) for way in self._to.behind(lambda folder: hash(folder) in self._taken)}
             if behind <= self._taken:
                 return

@@ -168,9 +168,9 @@ class _Lists:
 
         `knows_links`: whether it has met all links.
         """
+        self.unsure_since = self._table.cannot_tell(self._age_hours) if found.unnamed else ""
         claims = self._claims(knows_links=knows_links)
-        if found.unnamed:
-            self.unsure_since = self._table.cannot_tell(self._age_hours) or ("" if claims.is_sure else _NO_ANSWER)
+        self.unsure_since = self.unsure_since or ("" if claims.is_sure else _NO_ANSWER)
         number = size = candidates = unsure = 0
         rows, throttle = self.rows(YET_UNNAMED), Throttle(self._rate)
         again = unnamed.looked_up_again(self._files, rows, self._table.named, claims.is_taken, throttle)
@@ -192,11 +192,15 @@ class _Lists:
             )
 
     def _claims(self, *, knows_links: bool) -> Claims:
-        """What rows may mean of the files that no row was found to name: all rows are read for it."""
+        """What rows may mean of the files that no row was found to name: all rows are read for it.
+
+        But not where nobody can tell, whatever they mean, or where there is no such file.
+        """
         claims, throttle = Claims(self._files, knows_links=knows_links), Throttle(self._rate)
-        paths = (file.path for file in unnamed.files_of(self.rows(YET_UNNAMED)))
-        claims.add(paths)
-        for meet in self._to_be_met(claims) if any(self._records.files(YET_UNNAMED)) else ():
+        if self.unsure_since or not any(self._records.files(YET_UNNAMED)):
+            return claims
+        claims.add(file.path for file in unnamed.files_of(self.rows(YET_UNNAMED)))
+        for meet in self._to_be_met(claims):
             before = claims.asked
             meet()
             throttle.wait(claims.asked - before)
@@ -206,6 +210,7 @@ class _Lists:
         return claims
 
     def _to_be_met(self, claims: Claims) -> Iterator[Callable[[], None]]:
+        """What `claims` has to be told, some at a time: links first of all."""
         links = (str(row.get("path")) for row in self.rows(YET_LINKS))
         while some := list(islice(links, _AT_ONCE)):
             yield partial(claims.meet_links, some)

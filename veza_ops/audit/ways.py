@@ -58,7 +58,7 @@ class Ways:
 
     def see_bucket(self, address: str) -> None:
         """Take up the bucket of an object that was found: it is looked at, whether it is configured or not."""
-        self.tops.add(self._names_of(address)[:1])
+        self.tops.add((S3 + keys.parts(address)[0].lower(),))
 
     def of_place(self, where: str) -> tuple[list[Way], list[Way]]:
         """The ways of the place of a row: as it stands, and what it is without what may be an address's query."""
@@ -112,7 +112,7 @@ class Ways:
     @cached_property
     def _configured(self) -> dict[Way, Way]:
         """Where what is configured really is."""
-        real = self._asked(_led, [top for top in self._texts if not _is_address(top)])
+        real = self._asked(_led, [top for top in self._texts if not top.startswith(S3)])
         return {self._exact(top): self._exact(real[top].target if top in real else top) for top in self._texts}
 
     @cached_property
@@ -124,14 +124,16 @@ class Ways:
     def _texts(self) -> list[str]:
         """What is configured, as it stands; the longest first."""
         layout = self._files.layout
-        return sorted({*layout.tops, *filter(_is_address, layout.targets.values())}, key=len, reverse=True)
+        return sorted(
+            {*layout.tops, *(each for each in layout.targets.values() if each.startswith(S3))}, key=len, reverse=True
+        )
 
     def _is_folder(self, where: str, end: int) -> bool:
         """Whether the first names of a place, below its top, are those of a folder that is there."""
         top = self._top(where)
         folder = f"{top}/{'/'.join(where[len(top) :].strip('/').split('/')[:end])}"
         if folder not in self._folders:
-            found = {} if _is_address(where) else self._asked(os.path.isdir, [folder])
+            found = {} if where.startswith(S3) else self._asked(os.path.isdir, [folder])
             self._folders[folder] = found.get(folder, False)
         return self._folders[folder]
 
@@ -144,7 +146,7 @@ class Ways:
 
     def _split(self, where: str) -> tuple[Way, str]:
         """The way to the top that a place is below, and the rest of the path."""
-        top = self._top(where) or (where[: where.find("/", len(S3))] if _is_address(where) else "")
+        top = self._top(where) or (where[: where.find("/", len(S3))] if where.startswith(S3) else "")
         return self._ways_of_tops.get(top) or self._names_of(top), where[len(top) :]
 
     def _exact(self, path: str) -> Way:
@@ -154,7 +156,7 @@ class Ways:
     @staticmethod
     def _names_of(path: str) -> Way:
         """The names of a path. A bucket is the first one of an address."""
-        bucket, key = keys.parts(path) if _is_address(path) else ("", path)
+        bucket, key = keys.parts(path) if path.startswith(S3) else ("", path)
         start = (S3 + bucket.lower(),) if bucket else ()
         try:
             return (*start, *_names(key))
@@ -227,10 +229,6 @@ def _plain(path: str) -> Way:
 def _read(escaped: str) -> str:
     """A path, as the system writes it in a list."""
     return _OCTAL.sub(lambda code: chr(int(code[1], 8)), escaped)
-
-
-def _is_address(path: str) -> bool:
-    return path.startswith(S3)
 
 
 def _is_below(path: str, folder: str) -> bool:

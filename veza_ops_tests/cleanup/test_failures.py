@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from veza_ops.cleanup.limit import shared_out
-from veza_ops.cleanup.rules import Checked, StaleBatch
+from veza_ops.cleanup.rules import Checked
 from veza_ops.errors import ConfigurationError, DatabaseUnavailableError
 from veza_ops.evidence import Evidence
 from veza_ops.findings import TRACKS
+from veza_ops_tests.cleanup.test_limit import take_away_after_the_count
 from veza_ops_tests.library import Library, failure, run_job
 
 FAILED = "needs attention: the cleanup failed"
@@ -100,14 +100,7 @@ def test_a_run_that_failed_after_it_had_marked_some_can_be_undone_from_the_page(
     files = [library.write(f"uploads/{number}.flac") for number in range(4)]
     for number in range(4):
         library.add(file_path=f"uploads/{number}.flac")
-
-    def take_away(*arguments: Any) -> list[StaleBatch]:
-        batches = list(shared_out(*arguments))
-        for file in files:
-            file.unlink()
-        return batches
-
-    monkeypatch.setattr("veza_ops.cleanup.ops.shared_out", take_away)
+    take_away_after_the_count(monkeypatch, files)
     ops = {"find_stale_tracks": {"batch_size": 2}, "mark_orphans_failed": {"max_orphans": 3}}
     result = run_job(library, instance, ops=ops)
     (told,) = observed(instance)

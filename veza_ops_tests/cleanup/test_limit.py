@@ -1,6 +1,6 @@
 """Too many at once: beyond a limit, a run marks none, and says what to do."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -73,12 +73,8 @@ def test_a_dry_run_tells_of_all_however_many_there_are(library: Library, instanc
     assert counts(run_job(library, instance, ops=limited(1, batch_size=2, dry_run=True)))["missing"] == 3
 
 
-def test_what_goes_missing_after_the_count_is_not_marked_beyond_the_limit(
-    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library.add("uploads/kept.flac", status="ready", content=b"music")
-    files = [library.write(f"uploads/{number}.flac") for number in range(4)]
-    tracks = [library.add(file_path=f"uploads/{number}.flac") for number in range(4)]
+def take_away_after_the_count(monkeypatch: pytest.MonkeyPatch, files: Iterable[Path]) -> None:
+    """Let files go once a run of several batches has counted what is missing."""
 
     def take_away(*arguments: Any) -> list[StaleBatch]:
         batches = list(shared_out(*arguments))
@@ -87,6 +83,15 @@ def test_what_goes_missing_after_the_count_is_not_marked_beyond_the_limit(
         return batches
 
     monkeypatch.setattr("veza_ops.cleanup.ops.shared_out", take_away)
+
+
+def test_what_goes_missing_after_the_count_is_not_marked_beyond_the_limit(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.add("uploads/kept.flac", status="ready", content=b"music")
+    files = [library.write(f"uploads/{number}.flac") for number in range(4)]
+    tracks = [library.add(file_path=f"uploads/{number}.flac") for number in range(4)]
+    take_away_after_the_count(monkeypatch, files)
     result = run_job(library, instance, ops=limited(3, batch_size=2))
     assert not result.success
     assert failure(result).startswith(

@@ -4428,7 +4428,7 @@ GUARDS = [
         "nobody knows what is in a bucket that wasn't seen",
         "audit/ways.py",
         "        return self.depth(way) > 0 and ",
-        "        return (self.depth(way) > 0 or _is_address(where)) and ",
+        "        return (self.depth(way) > 0 or where.startswith(S3)) and ",
         f"{CLAIMS} -k was_not_seen",
     ),
     Guard(
