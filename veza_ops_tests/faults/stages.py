@@ -232,7 +232,7 @@ class Audit(Stage):
             yield f"called missing: {missing}, and only {self.gone} is"
         if told["unnamed"] > 1 or told["missing"] > 1:
             yield f"found more than there is: {told}"
-        is_whole = told["unverifiable"] == 0 and not told["unread_folders"] and not told["cut_short"]
+        is_whole = told["unverifiable"] == 0 and not (told["unread_folders"] or told["cut_short"] or told["unsure"])
         is_whole = is_whole and not told["after"] and not told["after_key"] and not told["unnamed_unconfirmed"]
         if is_whole and (told["unnamed"], told["missing"], told["audited"]) != (1, 1, 3):
             yield f"left out what there is, and didn't say so: {told}"
