@@ -65,7 +65,7 @@ class Claims:
 
     def _note(self, way: Way) -> None:
         """Let rows be compared with a file, or the link of a folder, and with the folders that it is in."""
-        for end in range(self._to.depth(way) + 1, len(way) + 1):
+        for end in range(self._to.least_depth(way) + 1, len(way) + 1):
             self._ways.add(hash(way[:end]))
             self._last.add(way[end - 1])
 

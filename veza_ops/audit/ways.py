@@ -67,8 +67,15 @@ class Ways:
         return self._through_links(exact), [way for each in cut for way in self._through_links(each)]
 
     def depth(self, way: Way) -> int:
-        """How many names lead to the top that a way is below; 0 where it is below none."""
-        return max((len(top) for top in self.tops if way[: len(top)] == top != way), default=0)
+        """How many names lead to the deepest top that a way is below; 0 where it is below none."""
+        return max(self._depths(way), default=0)
+
+    def least_depth(self, way: Way) -> int:
+        """The same of the top that holds all others."""
+        return min(self._depths(way), default=0)
+
+    def _depths(self, way: Way) -> Iterator[int]:
+        return (len(top) for top in self.tops if way[: len(top)] == top != way)
 
     def is_known(self, where: str) -> bool:
         """Whether a place is one that is looked at here: below a top.
@@ -81,7 +88,8 @@ class Ways:
         except ValueError:  # it climbs out
             return False
         ends = (end for end in range(1, min(len(top), len(names)) + 1) if top[-end:] == names[:end])
-        return self.depth(way) > 0 and all(self._is_folder(where, end) for end in ends)
+        is_below = any(map(self.depth, self._through_links(way)))
+        return is_below and all(self._is_folder(where, end) for end in ends)
 
     def is_top(self, path: str) -> bool:
         """Whether a path is that of what is configured."""

@@ -61,6 +61,8 @@ def may_be_stuck(outcome: Outcome, sweep: Sweep, layout: Layout) -> str:
     """
     if outcome.proof.refused or outcome.proof.left:
         return "Not all of the storage is proven, so there may be some that nobody saw."
+    if outcome.standing.unmeasured:
+        return "Some that are old enough couldn't be measured, so nobody can tell whether they grow."
     listed = outcome.unverifiable
     if outcome.counts.unverifiable > len(listed) or any(
         track.created_at < sweep.stuck and not isinstance(layout.resolve(track.file_path), Look) for track, _ in listed

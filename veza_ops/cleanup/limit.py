@@ -48,7 +48,7 @@ def shared_out(
         raise TooManyOrphansError(sum(missing), most, some, batches[0].sweep.now)
     spare, further = divmod(most - sum(missing), len(batches) or 1)
     for number, (each, own) in enumerate(zip(batches, missing, strict=True)):
-        yield replace(each, most=own + spare + (number < further), is_share=True)
+        yield replace(each, most=own + spare + (number < further), share_of=most)
 
 
 def require_few(checked: Checked, most: int) -> None:
@@ -64,7 +64,13 @@ def require_few(checked: Checked, most: int) -> None:
             f"mark_orphans_failed.max_orphans is {most}, and the search that this step goes by had no limit, so it "
             "counted nothing. Nothing was marked. Launch the job anew, with the search."
         )
-    batch = checked.batch.number if checked.is_share else None
-    most = min(checked.most, most) if checked.is_share else most
+    if most < checked.share_of:
+        raise ConfigurationError(
+            f"mark_orphans_failed.max_orphans is {most}, and the search that this step goes by shared out "
+            f"{checked.share_of} among several batches. Nothing of this one was marked. Launch the job anew, with the "
+            "search."
+        )
+    batch = checked.batch.number if checked.share_of else None
+    most = checked.most if checked.share_of else most
     if len(checked.missing) > most:
         raise TooManyOrphansError(len(checked.missing), most, oldest(checked.missing), checked.sweep.now, batch)

@@ -64,7 +64,7 @@ def look_through(stale: StaleBatch, database: Database, storage: Storage) -> Che
     with database.tracks() as tracks:
         rows = tracks.read(stale.sweep.stale(tracks), stale.batch)
     checked = rules.check(storage.files(), stale.sweep, stale.batch, rows, database.tracks, database.drawn)
-    return replace(checked, most=stale.most, is_share=stale.is_share)
+    return replace(checked, most=stale.most, share_of=stale.share_of)
 
 
 @contextmanager
@@ -246,12 +246,13 @@ def report_cleanup(
         return counts
     with failures_told(context, evidence, mark_orphans_failed, now):
         records = evidence.of_run(context.run_id, context.instance)
+        undoable = context.run if outcome.counts.marked_failed and page.has_marked(records) else None
         earlier = page.told_before(context)
         kept = keep_once(records, outcome.digest, earlier_lists(each.told for each in earlier))
     findings = list(of_cleanup(outcome, found.sweep, storage.files().layout, found.unseen))
     dry_run = is_dry(context, mark_orphans_failed)
     metadata = {
-        **({} if dry_run else page.of_cleanup(context.run, findings, outcome.counts, earlier, now)),
+        **({} if dry_run else page.of_cleanup(undoable, findings, outcome.counts, earlier, now)),
         **counts,
         "stuck": outcome.standing.stuck,
         "dry_run": dry_run,

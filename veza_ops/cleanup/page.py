@@ -13,7 +13,7 @@ import dagster as dg
 from veza_ops.bounds import within
 from veza_ops.cleanup.rules import Counts
 from veza_ops.errors import VezaOpsError
-from veza_ops.evidence import MARKED, MARKING
+from veza_ops.evidence import MARKED, MARKING, Evidence
 from veza_ops.findings import TRACKS, Finding
 from veza_ops.places import ANSWER_SECONDS
 from veza_ops.resources import EvidenceStore
@@ -44,10 +44,14 @@ def failures_told(
     try:
         with plain_failures(context):
             yield
-    except dg.Failure as failure:
+    except dg.RetryRequested:
+        raise
+    except Exception as failure:
         try:
             if not is_dry(context, mark):
-                metadata = of_failure(failure.description or "", told_before(context), now or str(datetime.now(UTC)))
+                # The text of an error that isn't ours may hold anything.
+                says = (failure.description if isinstance(failure, dg.Failure) else "") or type(failure).__name__
+                metadata = of_failure(says, told_before(context), now or str(datetime.now(UTC)))
                 context.log_event(dg.AssetObservation(TRACKS, metadata=metadata | _what_is_left(context, evidence)))
         except Exception as error:  # noqa: BLE001 - what failed first is what people are to read
             _warn(context, f"The asset can't be told of the failure: {type(error).__name__}")
@@ -63,11 +67,16 @@ def _what_is_left(context: dg.OpExecutionContext, evidence: EvidenceStore) -> di
     """What a run that failed has written down so far, and its undo if it has marked anything."""
     try:
         records = evidence.of_run(context.run_id, context.instance)
-        is_marked = any(records.files(kind) for kind in (MARKED, MARKING))
+        is_marked = has_marked(records)
     except VezaOpsError as error:
         _warn(context, f"Nobody can tell what this run has marked: {shown(str(error))}")
         return {}
     return {**({"undo": undo(context.run)} if is_marked else {}), **full_lists(records)}
+
+
+def has_marked(records: Evidence) -> bool:
+    """Whether a run has evidence of its own to be undone by. One that was begun anew in its middle may have none."""
+    return any(records.files(kind) for kind in (MARKED, MARKING))
 
 
 def told_before(context: dg.OpExecutionContext) -> Sequence[Observed]:
@@ -90,13 +99,13 @@ def _of_a_week(instance: dg.DagsterInstance, here: Location) -> Iterator[Observe
 
 
 def of_cleanup(
-    run: dg.DagsterRun, findings: Iterable[Finding], counts: Counts, earlier: Sequence[Observed], now: str
+    run: dg.DagsterRun | None, findings: Iterable[Finding], counts: Counts, earlier: Sequence[Observed], now: str
 ) -> dict[str, Any]:
-    """What the asset's page says first of all of a cleanup that has come to its end."""
+    """What the asset's page says first of all of a cleanup that has come to its end; `run` if it can be undone."""
     return {
         **health(findings, earlier, now),
         "week": week(earlier, datetime.now(UTC), counts),
-        **({"undo": undo(run)} if counts.marked_failed else {}),
+        **({"undo": undo(run)} if run else {}),
     }
 
 

@@ -55,8 +55,8 @@ class StaleBatch:
     batch: Batch
     most: int | None = None
     """So many of its rows may be marked failed; None for any number."""
-    is_share: bool = False
-    """Whether that is a part of what the run may."""
+    share_of: int = 0
+    """What all batches of the run together may; 0 where this is the only one."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Checked:
     """When the looks were over, by the database's clock."""
     most: int | None = None
     """So many may be marked failed; None for any number."""
-    is_share: bool = False
+    share_of: int = 0
     standing: Standing = field(default_factory=Standing, repr=False)
     """Of those whose file is there, and was looked at again."""
 

@@ -54,6 +54,8 @@ class Standing:
     """Those that don't grow, though they have been in processing for longer than is ordinary."""
     oldest: tuple[Stuck, ...] = ()
     """`LISTED` at most."""
+    unmeasured: int = 0
+    """Those that are as old as stuck ones, and may be growing or not: nobody could measure them both times."""
 
     def __add__(self, other: Self) -> "Standing":
         return Standing(
@@ -62,6 +64,7 @@ class Standing:
             self.empty + other.empty,
             self.stuck + other.stuck,
             tuple(nsmallest(LISTED, (*self.oldest, *other.oldest), key=itemgetter(2))),
+            self.unmeasured + other.unmeasured,
         )
 
     @property
@@ -118,17 +121,20 @@ def standing(held: Sequence[Held], now: Iterable[Measure | None], stuck_before: 
         return Standing()
     measures = list(now)
     states = [_state(row[3], row[4], measure) for row, measure in zip(held, measures, strict=True)]
-    stuck = sum(
-        row[2] < stuck_before and state is not State.GROWING and measure is not None and row[3] is not None
+    are_measured = [
+        measure is not None and row[3] is not None
         for row, state, measure in zip(held, states, measures, strict=True)
-    )
+        if row[2] < stuck_before and state is not State.GROWING
+    ]
+    stuck = sum(are_measured)
     rows = zip(held, states, measures, strict=True)
     oldest = (
         Stuck(*row[:3], state, measure or _first(row))
         for row, state, measure in nsmallest(LISTED, rows, key=lambda each: each[0][2])
     )
     number = Counter(states)
-    return Standing(number[State.GROWING], number[State.WAITING], number[State.EMPTY], stuck, tuple(oldest))
+    counts = number[State.GROWING], number[State.WAITING], number[State.EMPTY]
+    return Standing(*counts, stuck, tuple(oldest), len(are_measured) - stuck)
 
 
 def at_first(held: Sequence[Held], stuck_before: str) -> Standing:

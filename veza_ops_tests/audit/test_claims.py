@@ -132,6 +132,33 @@ def test_a_row_of_a_link_that_was_not_met_means_what_it_leads_to(tmp_path: Path,
     assert [claims.is_taken(str(file)) for file in (blob, other, album)] == [True, False, True]
 
 
+@pytest.mark.parametrize("way", ["root", "parent", "target"])
+def test_what_is_configured_may_be_reached_by_a_link(tmp_path: Path, way: str) -> None:
+    """More rows have the name than may claim it by itself, and each goes through the link of a folder."""
+    real = tmp_path / "disk/files"
+    names = [f"blobs/{number}/original.flac" for number in range(12)]
+    *live, leaked, album = write(real, *names, "blobs/leaked/original.flac", "hls/v2/1.ts")
+    (real / "t").mkdir()
+    for number in range(12):
+        (real / f"t/u{number}").symlink_to(real / f"blobs/{number}")
+    (real / "album").symlink_to(real / "hls/v2")
+    (tmp_path / "linked").symlink_to(tmp_path / "disk" if way == "parent" else real)
+    top = tmp_path / ("linked/files" if way == "parent" else "linked")
+    layout, prefix = (Layout("", {"/app": str(top)}), "/app/") if way == "target" else (Layout(str(top)), "")
+    seen = [top / file.relative_to(real) for file in (*live, leaked, album)]
+    claims = claims_of(Files(layout), seen)
+    claims.meet_links([*(str(top / f"t/u{number}") for number in range(12)), str(top / "album")])
+    meet(claims, *(f"{prefix}t/u{number}/original.flac" for number in range(12)), f"{prefix}album")
+    assert [claims.is_taken(str(file)) for file in seen] == [True] * 12 + [False, True]
+
+
+def test_a_row_of_a_folder_that_is_mapped_as_well_means_what_is_in_it(tmp_path: Path) -> None:
+    inside, beside = write(tmp_path, "albums/one/hls/1.ts", "albums/two/hls/1.ts")
+    claims = claims_of(Files(Layout(str(tmp_path), {"/app/one": str(tmp_path / "albums/one")})), [inside])
+    meet(claims, "albums/one")
+    assert [claims.is_taken(str(file)) for file in (inside, beside)] == [True, False]
+
+
 def mount(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path, point: Path) -> None:
     """Say that a folder is mounted at a second point: to do it takes rights that a test hasn't got."""
     mounts = tmp_path / "mounts"

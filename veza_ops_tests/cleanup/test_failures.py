@@ -83,6 +83,26 @@ def test_whichever_step_fails_the_asset_is_told_once_of_each(
     assert [told["failure"] for told in observed(instance)] == ["It is wrong."]
 
 
+def test_a_failure_that_is_no_error_of_ours_is_told_by_its_name_alone(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text may hold anything."""
+    monkeypatch.setattr("veza_ops.cleanup.ops.search", refuse(RuntimeError("hunter2")))
+    assert not run_job(library, instance).success
+    assert [told["failure"] for told in observed(instance)] == ["RuntimeError"]
+
+
+def test_a_run_that_has_no_evidence_has_no_undo_of_what_another_one_marked(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was begun anew from its report on."""
+    library.add_ghost(file_path="playable/ghost.flac")
+    monkeypatch.setattr("veza_ops.cleanup.page.has_marked", lambda _: False)
+    assert run_job(library, instance).success
+    (told,) = observed(instance)
+    assert (told["marked_failed"], "undo" in told) == (1, False)
+
+
 def test_what_is_tried_again_is_told_of_only_when_it_fails_for_good(
     library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from veza_ops.cleanup.asset import NO_ORPHAN_LEFT
 from veza_ops.cleanup.limit import TooManyOrphansError, require_few, shared_out
 from veza_ops.cleanup.rules import Checked, StaleBatch, Sweep
 from veza_ops.definitions import build_defs
+from veza_ops.errors import ConfigurationError
 from veza_ops.runs import WRONG_SETTING
 from veza_ops.storage.proof import Proof
 from veza_ops.tracks.row import Batch, Judged, Key, Track
@@ -250,13 +251,17 @@ def test_a_run_that_was_refused_goes_by_the_limit_that_it_is_executed_anew_with(
     assert {library.status(ghost) for ghost in ghosts} == {status}
 
 
-@pytest.mark.parametrize(
-    ("share", "most", "refused"), [(2, 9, True), (9, 2, True), (3, 3, False), (3, 9, False), (2, 0, False)]
-)
-def test_a_share_is_no_more_than_the_limit_of_the_step_that_marks(share: int, most: int, *, refused: bool) -> None:
-    checked = replace(missing(3), most=share, is_share=True)
+@pytest.mark.parametrize(("share", "most", "refused"), [(2, 9, True), (3, 5, False), (3, 9, False), (2, 0, False)])
+def test_a_share_is_what_the_search_gave_the_batch(share: int, most: int, *, refused: bool) -> None:
+    checked = replace(missing(3), most=share, share_of=5)
     with pytest.raises(TooManyOrphansError, match="lets batch 0 mark 2 failed") if refused else nullcontext():
         require_few(checked, most)
+
+
+def test_a_limit_that_was_lowered_since_several_batches_shared_it_lets_none_be_marked() -> None:
+    """Each of them may be within it, and all together beyond."""
+    with pytest.raises(ConfigurationError, match="shared out 5 among several batches"):
+        require_few(replace(missing(3), most=3, share_of=5), 4)
 
 
 def test_a_run_that_is_ended_while_files_are_counted_looks_for_no_more(

@@ -373,8 +373,8 @@ def test_what_follows_from_two_looks(before: Measure | None, now: Measure | None
 
 
 def test_what_is_known_of_some_and_of_others_adds_up() -> None:
-    some = Standing(1, 2, 3, 4, tuple(Stuck(str(at), "", str(at), State.EMPTY, None) for at in range(60)))
-    other = Standing(10, 20, 30, 40, tuple(Stuck(str(at), "", str(at), State.EMPTY, None) for at in range(30, 90)))
+    some = Standing(1, 2, 3, 4, tuple(Stuck(str(at), "", str(at), State.EMPTY, None) for at in range(60)), 5)
+    other = Standing(10, 20, 30, 40, tuple(Stuck(str(at), "", str(at), State.EMPTY, None) for at in range(30, 90)), 50)
     both = some + other
     assert (both.growing, both.waiting, both.empty, both.stuck, both.present) == (11, 22, 33, 44, 66)
     assert [each.created_at for each in both.oldest] == sorted(
@@ -388,6 +388,16 @@ def test_what_nobody_could_measure_is_not_called_stuck() -> None:
     assert standing([("1", "a", "2026-01-01", *A)], [None], "2026-01-02").stuck == 0
     assert standing([("1", "a", "2026-01-01", *A)], [A], "2026-01-02").stuck == 1
     assert at_first([("1", "a", "2026-01-01", None, None)], "2026-01-02").stuck == 0
+
+
+def test_what_nobody_could_measure_leaves_it_open_whether_any_is_stuck(
+    library: Library, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.add("uploads/a.flac", content=b"12345", age=timedelta(hours=50))
+    monkeypatch.setattr(disk, "measures", lambda _, names, *__: [None] * len(names))
+    result = run_job(library, instance)
+    assert result.success
+    assert NOTHING_STUCK.name not in {each.check_name for each in result.get_asset_check_evaluations()}
 
 
 @pytest.mark.parametrize(("ago", "is_stuck"), [(3500, False), (3700, True)])
