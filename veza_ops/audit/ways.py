@@ -8,7 +8,6 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -180,13 +179,10 @@ class Ways:
 
     @cached_property
     def _mounts(self) -> dict[Way, Way]:
-        with suppress(OSError):
-            lines = MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
-            mounts = (line.split(" ")[2:5] for line in lines)
-            return {
-                self._names_of(_read(point)): (device, *self._names_of(_read(root))) for device, root, point in mounts
-            }
-        return {}
+        """What is mounted where: the device, and the folder on it; nothing on a system that has no such list."""
+        lines = "".join(self._asked(_text, [str(MOUNTS)]).values()).splitlines()
+        mounts = (line.split(" ")[2:5] for line in lines)
+        return {self._names_of(_read(point)): (device, *self._names_of(_read(root))) for device, root, point in mounts}
 
     def _through_links(self, way: Way) -> list[Way]:
         """A way, and those that it comes to through links of folders."""
@@ -241,6 +237,10 @@ def _read(escaped: str) -> str:
 
 def _is_below(path: str, folder: str) -> bool:
     return path.startswith(f"{folder.rstrip('/')}/")
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text("utf-8", "surrogateescape")
 
 
 def _led(path: str) -> Led:
